@@ -57,6 +57,15 @@ impl Tuple {
         }
     }
 
+    /// Takes the tuple at the start of `bytes` off it, without copying; nothing is taken on failure.
+    ///
+    /// # Errors
+    /// When no whole tuple stands there.
+    pub fn split_from(bytes: &mut Bytes) -> Result<Tuple, TupleError> {
+        let length = Tuple::measure(bytes)?;
+        Ok(Tuple(bytes.split_to(length)))
+    }
+
     /// The length in bytes of the tuple at the start of `bytes`, which may be followed by others.
     ///
     /// # Errors
