@@ -1,0 +1,21 @@
+//! Catalog snapshots: tables as a server's catalogs describe them.
+//!
+//! Owns the reading of catalogs into plain values; what follows from them (how to copy, how to
+//! apply) is decided by the readers of those values. The invariant: whatever is loaded by one call
+//! is as consistent as the caller's transaction. To know a table for certain, lock it first and read
+//! under a snapshot taken after that.
+
+pub mod binary;
+mod column;
+mod constraint;
+mod dialect;
+mod load;
+mod table;
+
+pub use binary::binary_safe;
+pub use column::{DataType, Generated, Identity, TableColumn, TypeKind};
+pub use constraint::{
+    Exclusion, Firing, ForeignKey, Rule, RuleEvent, Trigger, TriggerTiming, UniqueIndex,
+};
+pub use load::{load_table, load_table_by_oid, load_tables, load_tables_by_oid};
+pub use table::{Persistence, RelationKind, Table};
