@@ -1,0 +1,247 @@
+//! The initial copy: every selected table's rows, read from the source into the log.
+//!
+//! Owns which tables those are (asked once, then kept in the log), the jobs that read them side by
+//! side, and the statement that all are complete. What happens to one table is in `table`. The
+//! invariant: a table's base is in the log whole or not at all, with the snapshot it was read under,
+//! and the set is called complete only when each of its tables has one or is gone.
+//!
+//! A copy that ends early is continued by calling again: tables whose base is complete are not read
+//! a second time.
+
+mod error;
+mod plan;
+mod rows;
+mod table;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pgtrail_log::{BaseTable, Disposition, LogWriter};
+use pgtrail_postgres::selection::Selection;
+use pgtrail_postgres::{ConnInfo, Session, SessionSettings, connect};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+pub use self::error::Error;
+pub use self::rows::MalformedCopy;
+use self::table::{Attempt, Context};
+use crate::ReaderStatus;
+
+/// What the initial copy needs to know.
+#[derive(Clone, Debug)]
+pub struct BaseConfig {
+    /// The source.
+    pub conninfo: ConnInfo,
+    /// Tables read at the same time, each in a session of its own; at least one.
+    pub jobs: usize,
+    /// Which of the published tables to copy.
+    pub selection: Selection,
+    /// The publication that the slot's stream goes by.
+    pub publication: String,
+}
+
+/// How the initial copy ended without an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The log holds the whole initial set.
+    Complete,
+    /// It was asked to stop; the tables not complete by then are left for the next time.
+    Stopped,
+}
+
+/// The pause before a table that could not be read is tried again, or the plan asked for again:
+/// doubled from the first up to the second. An ALTER usually takes moments; one that takes hours is
+/// not made slower by a try every few seconds.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Brings the log's initial set to completion.
+///
+/// Publication and slot have to exist: the set is planned, and each table read, under snapshots that
+/// see all that the slot's exported snapshot (kept in the log's identity) saw.
+///
+/// # Errors
+/// At the first failure that trying again will not mend, at once; at another, when the tables being
+/// read meanwhile are done.
+pub async fn copy_initial(
+    log: Arc<LogWriter>,
+    config: &BaseConfig,
+    status: Arc<ReaderStatus>,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<Outcome, Error> {
+    if log.initial_set().is_some_and(|set| set.complete) {
+        return Ok(Outcome::Complete);
+    }
+    let (alive, mut ended) = mpsc::channel(1);
+    let exported = Arc::new(log.identity().exported_snapshot.clone());
+    let context = Context { log, status, exported, alive };
+    let outcome = tokio::select! {
+        outcome = copy_set(context, config) => outcome,
+        // An error means that nobody is left who could ask, so nobody waits for an answer either.
+        _ = shutdown.wait_for(|stop| *stop) => Ok(Outcome::Stopped),
+    };
+    // The sessions are closed by now. Threads that were writing for them notice and let go of the
+    // log; the caller may close it then.
+    let _ = ended.recv().await;
+    outcome
+}
+
+async fn copy_set(context: Context, config: &BaseConfig) -> Result<Outcome, Error> {
+    let tables = match context.log.initial_set() {
+        Some(set) => set.tables,
+        None => plan_set(&context, config).await?,
+    };
+    let complete: HashSet<u32> =
+        context.log.bases().iter().map(|base| base.shape.relation).collect();
+    let total = tables.len();
+    let left: VecDeque<Pending> = tables
+        .into_iter()
+        .filter(|table| !complete.contains(&table.relation))
+        .map(|table| Pending { table, tries: 0 })
+        .collect();
+    context.status.set_base_tables((total - left.len()) as u64, total as u64);
+    tracing::info!(tables = total, left = left.len(), "initial copy begins");
+
+    copy_tables(&context, config, left).await?;
+
+    fail::fail_point!("reader::base::before_complete");
+    let log = Arc::clone(&context.log);
+    tokio::task::spawn_blocking(move || log.complete_initial_set())
+        .await
+        .map_err(|_| Error::Task)??;
+    fail::fail_point!("reader::base::after_complete");
+    tracing::info!(tables = total, "initial copy is complete");
+    Ok(Outcome::Complete)
+}
+
+async fn plan_set(context: &Context, config: &BaseConfig) -> Result<Vec<BaseTable>, Error> {
+    let session = open_session(config).await?;
+    let mut pause = RETRY_PAUSE.0;
+    let tables = loop {
+        let planned =
+            plan::plan(&session, &config.publication, &config.selection, &context.exported);
+        match planned.await? {
+            Some(tables) => break tables,
+            None => pause = wait(pause).await,
+        }
+    };
+    fail::fail_point!("reader::base::before_plan");
+    context.log.plan_initial_set(&tables)?;
+    fail::fail_point!("reader::base::after_plan");
+    Ok(tables)
+}
+
+/// A table that has no base yet.
+#[derive(Debug)]
+struct Pending {
+    table: BaseTable,
+    tries: u32,
+}
+
+/// What the jobs share.
+struct Queue {
+    left: Mutex<VecDeque<Pending>>,
+}
+
+impl Queue {
+    fn take(&self) -> Option<Pending> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn put_back(&self, pending: Pending) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push_back(pending);
+    }
+
+    /// Leaves nothing to take.
+    fn close(&self) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+async fn copy_tables(
+    context: &Context,
+    config: &BaseConfig,
+    left: VecDeque<Pending>,
+) -> Result<(), Error> {
+    let jobs = config.jobs.max(1).min(left.len());
+    let queue = Arc::new(Queue { left: Mutex::new(left) });
+    let config = Arc::new(config.clone());
+    let mut running = JoinSet::new();
+    for _ in 0..jobs {
+        let job = run_job(context.clone(), Arc::clone(&config), Arc::clone(&queue));
+        running.spawn(job);
+    }
+    let mut first_error = None;
+    while let Some(ended) = running.join_next().await {
+        let Err(error) = ended.unwrap_or(Err(Error::Task)) else { continue };
+        queue.close();
+        if !matches!(error.disposition(), Disposition::Retry | Disposition::Unreachable) {
+            running.shutdown().await;
+            return Err(error);
+        }
+        first_error.get_or_insert(error);
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+/// Copies tables until none is left to take.
+async fn run_job(
+    context: Context,
+    config: Arc<BaseConfig>,
+    queue: Arc<Queue>,
+) -> Result<(), Error> {
+    let session = open_session(&config).await?;
+    let mut pause = RETRY_PAUSE.0;
+    while let Some(mut pending) = queue.take() {
+        let table = &pending.table;
+        match table::copy_table(&session, &context, table).await? {
+            Attempt::Copied(base) => {
+                tracing::info!(
+                    schema = base.shape.schema,
+                    table = base.shape.name,
+                    rows = base.rows,
+                    bytes = base.raw_bytes,
+                    "table copied"
+                );
+                context.status.base_table_done();
+                pause = RETRY_PAUSE.0;
+            }
+            Attempt::Gone => {
+                tracing::info!(
+                    schema = table.schema,
+                    table = table.name,
+                    "table is gone, dropped from the initial copy"
+                );
+                context.log.drop_from_initial_set(table.relation)?;
+                context.status.base_table_done();
+            }
+            Attempt::NotYet(reason) => {
+                pending.tries += 1;
+                // The first time and then ever more rarely, however long it takes.
+                if pending.tries.is_power_of_two() {
+                    tracing::info!(
+                        schema = table.schema,
+                        table = table.name,
+                        tries = pending.tries,
+                        reason,
+                        "table cannot be read yet, will be tried again"
+                    );
+                }
+                queue.put_back(pending);
+                pause = wait(pause).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn open_session(config: &BaseConfig) -> Result<Session, Error> {
+    Ok(connect(&config.conninfo, SessionSettings::default()).await?)
+}
+
+/// Waits, and returns how long to wait the next time.
+async fn wait(pause: Duration) -> Duration {
+    sleep(pause).await;
+    RETRY_PAUSE.1.min(pause * 2)
+}

@@ -1,0 +1,310 @@
+//! The copy of one table, from lock to finished base.
+//!
+//! The order of the first three steps is the whole point, and each loses rows otherwise. The lock
+//! comes before anything that takes a snapshot: TRUNCATE and rewriting ALTERs are not MVCC, so a
+//! snapshot older than one of them reads an empty table. (LOCK TABLE itself takes none.) The snapshot
+//! comes before the rows, in the same REPEATABLE READ transaction, and it must see everything that
+//! the slot's exported snapshot saw: a transaction that had committed before the slot's consistent
+//! point, and still looked in progress, would be in neither base nor stream. While the rows are read
+//! the lock is held, so the table's shape is the one that was loaded, and an ALTER of this one table
+//! waits.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use pgtrail_log::{BaseHeader, BaseStart, BaseTable, BaseWriter, CopyFormat, LogWriter, Snapshot};
+use pgtrail_postgres::quote::{ident_list, qualified};
+use pgtrail_postgres::schema::{RelationKind, Table, binary_safe, load_table_by_oid};
+use pgtrail_postgres::{Session, sqlstate};
+use tokio::sync::mpsc;
+use tokio_postgres::types::Type;
+
+use super::Error;
+use super::rows::{RowSplitter, Rows};
+use crate::ReaderStatus;
+
+/// How long one try waits for the lock. Whoever holds it (or waits for it) is an ALTER or the like;
+/// between two tries the worker copies other tables.
+const LOCK_TIMEOUT: &str = "1s";
+
+/// Uncompressed rows of one block: large enough to compress well, small enough to hold some of them
+/// per job in memory, and for an applier to load in one go.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// Blocks that wait for being compressed and written, per table. One is enough to keep both sides
+/// busy; the second takes up the jitter of a sync.
+const BLOCKS_IN_FLIGHT: usize = 2;
+
+/// How a try to copy a table ended.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// Its base is complete in the log.
+    Copied(BaseHeader),
+    /// It is gone, or is no table any more.
+    Gone,
+    /// Not now, for this reason; a later try may do it.
+    NotYet(&'static str),
+}
+
+/// What the copy of every table needs.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) log: Arc<LogWriter>,
+    pub(super) status: Arc<ReaderStatus>,
+    /// The snapshot that the slot exported when it was created.
+    pub(super) exported: Arc<Snapshot>,
+    /// Held by every writing thread, so that their end can be waited for.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+/// Tries once to copy the table.
+pub(super) async fn copy_table(
+    session: &Session,
+    context: &Context,
+    table: &BaseTable,
+) -> Result<Attempt, Error> {
+    let Some(table) = current_name(session, table).await? else {
+        return Ok(Attempt::Gone);
+    };
+    fail::fail_point!("reader::base::before_lock");
+    if let Err(error) = lock(session, &table).await {
+        rollback(session).await?;
+        return not_locked(error, &table);
+    }
+    fail::fail_point!("reader::base::after_lock");
+    match copy_locked(session, context, &table).await {
+        Ok(attempt) => {
+            rollback(session).await?;
+            Ok(attempt)
+        }
+        Err(error) => {
+            // The transaction may be gone with the connection, and the error says more than this.
+            let _ = rollback(session).await;
+            Err(error)
+        }
+    }
+}
+
+/// The table under the name it has by now.
+async fn current_name(session: &Session, table: &BaseTable) -> Result<Option<BaseTable>, Error> {
+    let sql = "select n.nspname, c.relname \
+         from pg_catalog.pg_class c \
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+         where c.oid = $1 and c.relkind = 'r'";
+    let row = session
+        .query_typed_opt(sql, &[(&table.relation, Type::OID)])
+        .await
+        .map_err(pgtrail_postgres::Error::from)?;
+    row.map(|row| {
+        Ok(BaseTable {
+            relation: table.relation,
+            schema: row.try_get(0).map_err(pgtrail_postgres::Error::from)?,
+            name: row.try_get(1).map_err(pgtrail_postgres::Error::from)?,
+        })
+    })
+    .transpose()
+}
+
+/// Begins the transaction and locks, all in one message; no statement of it takes a snapshot. ONLY,
+/// because COPY reads none of the children either.
+async fn lock(session: &Session, table: &BaseTable) -> Result<(), pgtrail_postgres::Error> {
+    let sql = format!(
+        "begin transaction isolation level repeatable read read only; \
+         set local lock_timeout = '{LOCK_TIMEOUT}'; \
+         lock table only {} in access share mode",
+        qualified(&table.schema, &table.name)
+    );
+    Ok(session.batch_execute(&sql).await?)
+}
+
+fn not_locked(error: pgtrail_postgres::Error, table: &BaseTable) -> Result<Attempt, Error> {
+    use sqlstate::code;
+    match error.sqlstate() {
+        Some(code::LOCK_NOT_AVAILABLE | code::DEADLOCK_DETECTED) => {
+            Ok(Attempt::NotYet("it is locked"))
+        }
+        // Renamed, moved or dropped between the look at its name and the lock.
+        Some(code::UNDEFINED_TABLE | code::INVALID_SCHEMA_NAME | code::WRONG_OBJECT_TYPE) => {
+            Ok(Attempt::NotYet("its name changed"))
+        }
+        _ => Err(unreadable(error, table)),
+    }
+}
+
+/// The table's lock is held and no snapshot was taken yet.
+async fn copy_locked(
+    session: &Session,
+    context: &Context,
+    table: &BaseTable,
+) -> Result<Attempt, Error> {
+    let snapshot = current_snapshot(session).await?;
+    fail::fail_point!("reader::base::after_snapshot");
+    if !snapshot.covers(&context.exported) {
+        return Ok(Attempt::NotYet("a transaction that the slot has seen is still ending"));
+    }
+    let loaded = load_table_by_oid(session, session.capabilities(), table.relation).await?;
+    let Some(loaded) = loaded.filter(|loaded| loaded.kind == RelationKind::Table) else {
+        return Ok(Attempt::Gone);
+    };
+    if (&loaded.schema, &loaded.name) != (&table.schema, &table.name)
+        || !is_all_that_is_locked(session, table).await?
+    {
+        return Ok(Attempt::NotYet("its name changed"));
+    }
+    let format = copy_format(session, &loaded).await?;
+    let shape = loaded.relation_version();
+    let copy = copy_statement(&loaded, format);
+    fail::fail_point!("reader::base::before_copy");
+
+    let written = write_rows(session, context, table, &copy, BaseStart { shape, snapshot, format });
+    let base = written.await?;
+    // COPY looked the name up once more, and renaming a schema waits for no table lock.
+    if !is_all_that_is_locked(session, table).await? {
+        return Ok(Attempt::NotYet("its name changed"));
+    }
+    fail::fail_point!("reader::base::before_finish");
+    let header = in_background(context, move || base.finish()).await??;
+    fail::fail_point!("reader::base::after_finish");
+    Ok(Attempt::Copied(header))
+}
+
+/// Reads the rows and has a thread of its own compress and write them.
+async fn write_rows(
+    session: &Session,
+    context: &Context,
+    table: &BaseTable,
+    copy: &str,
+    start: BaseStart,
+) -> Result<BaseWriter, Error> {
+    let format = start.format;
+    let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
+    let (log, status) = (Arc::clone(&context.log), Arc::clone(&context.status));
+    let writing = in_background(context, move || write_blocks(&log, &status, start, receiver));
+    let reading = read_blocks(session, table, copy, format, sender);
+    let (base, read) = tokio::join!(writing, reading);
+    // A log that cannot be written makes the reading end, too: its error comes first.
+    let base = base??;
+    read?;
+    Ok(base)
+}
+
+fn write_blocks(
+    log: &LogWriter,
+    status: &ReaderStatus,
+    start: BaseStart,
+    mut blocks: mpsc::Receiver<Rows>,
+) -> Result<BaseWriter, pgtrail_log::Error> {
+    let mut base = log.begin_base(start)?;
+    while let Some(rows) = blocks.blocking_recv() {
+        fail::fail_point!("reader::base::before_append");
+        base.append(&rows.bytes, rows.count)?;
+        status.add_base(rows.count, rows.bytes.len() as u64);
+    }
+    Ok(base)
+}
+
+async fn read_blocks(
+    session: &Session,
+    table: &BaseTable,
+    copy: &str,
+    format: CopyFormat,
+    sender: mpsc::Sender<Rows>,
+) -> Result<(), Error> {
+    let failed = |error: tokio_postgres::Error| unreadable(error.into(), table);
+    let malformed = |source| Error::Malformed { table: shown(table), source };
+    let mut stream = std::pin::pin!(session.copy_out(copy).await.map_err(failed)?);
+    let mut splitter = RowSplitter::new(format, BLOCK_BYTES);
+    let mut blocks = Vec::new();
+    while let Some(chunk) = stream.try_next().await.map_err(failed)? {
+        splitter.push(chunk, &mut blocks).map_err(malformed)?;
+        for rows in blocks.drain(..) {
+            if sender.send(rows).await.is_err() {
+                // The writing side has failed and knows why.
+                return Ok(());
+            }
+        }
+    }
+    if let Some(rows) = splitter.finish().map_err(malformed)? {
+        let _ = sender.send(rows).await;
+    }
+    Ok(())
+}
+
+/// Runs what blocks on the log's disk on a thread where that hurts nobody.
+async fn in_background<T: Send + 'static>(
+    context: &Context,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let alive = context.alive.clone();
+    let task = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(alive);
+        result
+    });
+    task.await.map_err(|_| Error::Task)
+}
+
+/// Binary where every copied type may travel so: smaller, and cheaper at both ends.
+async fn copy_format(session: &Session, table: &Table) -> Result<CopyFormat, Error> {
+    let types: Vec<u32> = table.sent_columns().map(|column| column.data_type.oid).collect();
+    let safe = binary_safe(session, session.capabilities(), &types).await?;
+    let all_safe = types.iter().all(|oid| safe.get(oid).copied().unwrap_or(false));
+    Ok(if all_safe { CopyFormat::Binary } else { CopyFormat::Text })
+}
+
+/// Columns are named, in the order of the shape. Without any, COPY leaves the generated ones out by
+/// itself, which is right for a table that has no others.
+fn copy_statement(table: &Table, format: CopyFormat) -> String {
+    let columns = ident_list(table.sent_columns().map(|column| column.name.as_str()));
+    let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
+    let format = match format {
+        CopyFormat::Binary => "binary",
+        CopyFormat::Text => "text",
+    };
+    format!("copy {}{list} to stdout (format {format})", table.qualified())
+}
+
+/// The snapshot that every further query of the transaction sees. In REPEATABLE READ the first query
+/// takes it; let this be that query.
+pub(super) async fn current_snapshot(session: &Session) -> Result<Snapshot, Error> {
+    let sql = session.capabilities().snapshot_query();
+    let row = session.query_typed_one(&sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
+    let text: &str = row.try_get(0).map_err(pgtrail_postgres::Error::from)?;
+    Ok(text.parse()?)
+}
+
+/// Whether this table, and no other user table, is locked by this transaction.
+async fn is_all_that_is_locked(session: &Session, table: &BaseTable) -> Result<bool, Error> {
+    let sql = "select coalesce(pg_catalog.bool_and(c.oid = $1), false) \
+         from pg_catalog.pg_locks l \
+         join pg_catalog.pg_database d on d.oid = l.database \
+         join pg_catalog.pg_class c on c.oid = l.relation \
+         where l.locktype = 'relation' and l.granted \
+         and l.pid = pg_catalog.pg_backend_pid() \
+         and d.datname = pg_catalog.current_database() \
+         and c.relkind in ('r', 'p') \
+         and c.relnamespace <> 'pg_catalog'::pg_catalog.regnamespace";
+    let row = session
+        .query_typed_one(sql, &[(&table.relation, Type::OID)])
+        .await
+        .map_err(pgtrail_postgres::Error::from)?;
+    Ok(row.try_get(0).map_err(pgtrail_postgres::Error::from)?)
+}
+
+fn unreadable(source: pgtrail_postgres::Error, table: &BaseTable) -> Error {
+    let table = shown(table);
+    match source.sqlstate() {
+        Some(sqlstate::code::INSUFFICIENT_PRIVILEGE) => Error::Unreadable { table, source },
+        Some(_) => Error::Table { table, source },
+        None => Error::Source(source),
+    }
+}
+
+/// The table's name as people write it.
+fn shown(table: &BaseTable) -> String {
+    format!("{}.{}", table.schema, table.name)
+}
+
+async fn rollback(session: &Session) -> Result<(), Error> {
+    Ok(session.batch_execute("rollback").await.map_err(pgtrail_postgres::Error::from)?)
+}

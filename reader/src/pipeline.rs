@@ -1,0 +1,338 @@
+//! The pipeline: from the slot into the log, for as long as it lasts.
+//!
+//! One task receives, decodes and assembles (`receive`); a thread of its own writes (`writer`); the
+//! slot is told what is durable (`confirm`, the one place that does). Beside them run the initial
+//! copy, the watch over slot and publication, and the log's retention. Feedback depends on none of the
+//! queues between them.
+//!
+//! The invariant: `received_lsn >= durable_lsn >= confirmed_flush_lsn`, and whatever was confirmed is
+//! in the log after any crash.
+
+mod confirm;
+mod copy;
+mod positions;
+mod receive;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgtrail_log::{DurableMark, Epoch, LogWriter};
+use pgtrail_postgres::sqlstate::code;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use self::confirm::Confirmer;
+use self::copy::Copy;
+use self::positions::Positions;
+use self::receive::{Ended, Links, Receiver};
+use self::writer::{LogQueue, Writing};
+use crate::assemble::{Assembler, Limits};
+use crate::config::reachable;
+use crate::retention::Keeper;
+use crate::retry::Retry;
+use crate::status::ReaderState;
+use crate::watch::{Member, Publication, Side, Watch, check_members};
+use crate::xid::NextXid;
+use crate::{Error, ReaderConfig, ReaderStatus, diagnose, stream};
+
+/// How long threads that still use the log at the end are waited for.
+const LET_GO: Duration = Duration::from_secs(10);
+
+/// Runs a reader until it is told to stop, has reached `stop_at`, or must not go on.
+///
+/// `durable` is told every advance of the log's end.
+///
+/// # Errors
+/// When the source cannot be reached in time, when going on would lose something, or when the log
+/// fails. What had arrived whole is in the log by then.
+pub async fn run(
+    config: ReaderConfig,
+    status: Arc<ReaderStatus>,
+    durable: watch::Sender<DurableMark>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    status.set_state(ReaderState::Starting);
+    let result = Box::pin(run_on(config, Arc::clone(&status), durable, shutdown)).await;
+    status.set_state(ReaderState::Stopped);
+    status.set_last_error(result.as_ref().err().map(ToString::to_string));
+    result
+}
+
+async fn run_on(
+    config: ReaderConfig,
+    status: Arc<ReaderStatus>,
+    durable: watch::Sender<DurableMark>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let dir = config.log_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || LogWriter::open(&dir)).await;
+    let log = Arc::new(opened.map_err(|_| Error::Invariant("opening the log panicked"))??);
+    check_identity(&config, &log)?;
+
+    let positions = Arc::new(Positions::new(log.mark().end_lsn, Arc::clone(&status)));
+    durable.send_replace(log.mark());
+    let durable_mark = durable.subscribe();
+    let confirmer = Arc::new(Confirmer::new(Arc::clone(&positions), durable));
+    let queue = Arc::new(LogQueue::default());
+    let mut writing =
+        Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
+
+    let copied = log.initial_set().is_some_and(|set| set.complete);
+    let (copied, is_copied) = watch::channel(copied);
+    let (full, is_full) = watch::channel(false);
+    let (connected, is_connected) = watch::channel(false);
+    let keeper = Keeper {
+        log: Arc::clone(&log),
+        dir: config.log_dir.clone(),
+        retention: config.retention.clone(),
+        appliers: config.appliers.clone(),
+    };
+    let mut copy = Copy::start(Arc::clone(&log), &config, Arc::clone(&status), is_connected, copied);
+    let links = Links {
+        queue: Arc::clone(&queue),
+        confirmer: Arc::clone(&confirmer),
+        positions,
+        status: Arc::clone(&status),
+        durable: durable_mark,
+        copied: is_copied,
+        full: is_full,
+    };
+    let mut pipeline = Pipeline::new(config, &log, Arc::clone(&status), links, connected);
+
+    let mut stop = shutdown;
+    let result = tokio::select! {
+        biased;
+        // Nobody is left who could ask: go on until another reason to end.
+        Ok(_) = stop.wait_for(|stop| *stop) => Ok(()),
+        error = writing.failed() => Err(error),
+        error = copy.failed() => Err(error),
+        error = keeper.run(full) => Err(error),
+        result = pipeline.stream() => result,
+    };
+    status.set_state(ReaderState::Stopping);
+    copy.stop().await;
+    pipeline.receiver.hand_over_rest().await;
+    drop(pipeline);
+    let written = writing.finish(&queue).await;
+    if let Some(feedback) = confirmer.detach()
+        && let Err(error) = feedback.close().await
+    {
+        // The slot learns it at the next start.
+        tracing::debug!(%error, "the last position was not confirmed");
+    }
+    drop(confirmer);
+    let_go(&log).await;
+    // A failed write is the cause of whatever else went wrong.
+    written.and(result)
+}
+
+/// Waits until nobody else uses the log, so that it is closed when this process says so.
+async fn let_go(log: &Arc<LogWriter>) {
+    let since = Instant::now();
+    while Arc::strong_count(log) > 1 && since.elapsed() < LET_GO {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The log is the one that the configuration is about.
+fn check_identity(config: &ReaderConfig, log: &LogWriter) -> Result<(), Error> {
+    let identity = log.identity();
+    for (what, expected, found) in [
+        ("pipeline", &identity.pipeline, &config.pipeline),
+        ("slot", &identity.slot, &config.slot),
+        ("publication", &identity.publication, &config.publication),
+    ] {
+        if expected != found {
+            let (expected, found) = (expected.clone(), found.clone());
+            return Err(Error::OtherPipeline { what, expected, found });
+        }
+    }
+    Ok(())
+}
+
+struct Pipeline {
+    config: ReaderConfig,
+    log: Arc<LogWriter>,
+    status: Arc<ReaderStatus>,
+    confirmer: Arc<Confirmer>,
+    receiver: Receiver,
+    retry: Retry,
+    watch: Watch,
+    connected: watch::Sender<bool>,
+    /// As it was last seen.
+    publication: Option<Publication>,
+    knows_types: bool,
+    /// A type turned up that does not travel in binary: no more binary in this process.
+    text_only: bool,
+}
+
+impl Pipeline {
+    fn new(
+        config: ReaderConfig,
+        log: &Arc<LogWriter>,
+        status: Arc<ReaderStatus>,
+        links: Links,
+        connected: watch::Sender<bool>,
+    ) -> Pipeline {
+        let next_xid = Arc::new(NextXid::default());
+        let epoch = log.identity().epochs.last().map_or(Epoch::FIRST, |start| start.epoch);
+        let assembler = Assembler::new(
+            Arc::clone(log),
+            Arc::clone(&next_xid),
+            config.selection.clone(),
+            epoch,
+            Limits::default(),
+        );
+        Pipeline {
+            log: Arc::clone(log),
+            confirmer: Arc::clone(&links.confirmer),
+            receiver: Receiver::new(assembler, links, config.stop_at.map(reachable)),
+            retry: Retry::new(config.connect_retry, config.error_retry),
+            watch: Watch {
+                slot: config.slot.clone(),
+                publication: config.publication.clone(),
+                selection: config.selection.clone(),
+                next_xid,
+                status: Arc::clone(&status),
+            },
+            config,
+            status,
+            connected,
+            publication: None,
+            knows_types: false,
+            text_only: false,
+        }
+    }
+
+    /// Connection after connection, until one ends for good.
+    async fn stream(&mut self) -> Result<(), Error> {
+        while !self.receiver.is_done() {
+            let (began, durable) = (Instant::now(), self.log.mark().end_lsn);
+            let ended = Box::pin(self.connection()).await;
+            self.receiver.end().await;
+            let feedback = self.confirmer.detach();
+            self.retry.worked(began.elapsed(), self.log.mark().end_lsn > durable);
+            match ended {
+                Ok(Ended::Done) => self.close(feedback).await,
+                Ok(Ended::TextNeeded) => {
+                    tracing::info!("a type that may not travel in binary: stream goes on in text");
+                    self.text_only = true;
+                    self.close(feedback).await;
+                }
+                Err(error) => {
+                    drop(feedback);
+                    self.recover(error).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits before the next try, or gives the error back as final.
+    async fn recover(&mut self, error: Error) -> Result<(), Error> {
+        let unsendable = error.server().is_some_and(|server| {
+            server.sqlstate == code::UNDEFINED_FUNCTION && self.status.snapshot().binary
+        });
+        if unsendable && !self.text_only {
+            tracing::warn!(%error, "a type has no binary form: stream goes on in text");
+            self.text_only = true;
+            self.status.set_binary(false);
+            return Ok(());
+        }
+        let Some(pause) = self.retry.after(&error, Instant::now()) else {
+            let oid = self.publication.as_ref().map(|publication| publication.oid);
+            return Err(diagnose::final_error(error, &self.config, &self.log, oid).await);
+        };
+        let state = match error {
+            Error::SlotActive { .. } => ReaderState::WaitingForSlot,
+            _ => ReaderState::Reconnecting,
+        };
+        self.status.set_state(state);
+        self.status.set_last_error(Some(error.to_string()));
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(error = %Chain(&error), pause_ms, "connection ended, will be tried again");
+        sleep(pause).await;
+        Ok(())
+    }
+
+    async fn close(&self, feedback: Option<crate::replication::FeedbackSender>) {
+        if let Some(feedback) = feedback
+            && let Err(error) = feedback.close().await
+        {
+            tracing::debug!(%error, "the last position was not confirmed");
+        }
+    }
+
+    /// One connection, from the first question to its end.
+    async fn connection(&mut self) -> Result<Ended, Error> {
+        let side = Side::connect(&self.config.conninfo).await?;
+        side.check_server().await?;
+        self.watch.next_xid.observe(side.next_xid().await?);
+        if !self.knows_types {
+            self.receiver.set_built_in_types(side.built_in_types().await?);
+            self.knows_types = true;
+        }
+        let oid = self.publication.as_ref().map(|publication| publication.oid);
+        let opened =
+            stream::open(&self.config, &self.log, side, self.text_only, oid).await?;
+        let known = self.publication.take().unwrap_or_else(|| self.published_at_first(&opened));
+        check_members(&opened.side, &self.config.publication, &known, &opened.publication)
+            .await?;
+        self.publication = Some(opened.publication.clone());
+
+        self.retry.connected();
+        self.status.set_binary(opened.binary_types.is_some());
+        self.receiver.begin(opened.connection, opened.log_end, opened.binary_types);
+        self.confirmer.attach(opened.feedback, opened.hold)?;
+        self.status.connected();
+        self.status.set_state(ReaderState::Streaming);
+        self.status.set_last_error(None);
+        self.connected.send_replace(true);
+
+        let mut reader = opened.reader;
+        let watching = self.watch.clone().run(Arc::clone(&opened.side), opened.publication);
+        let ended = tokio::select! {
+            biased;
+            error = watching => Err(error),
+            ended = self.receiver.receive(&mut reader, &opened.side) => ended,
+        };
+        match ended {
+            Err(error) => {
+                let last_relation = self.receiver.last_relation();
+                Err(diagnose::stream_error(error, &opened.side, last_relation).await)
+            }
+            ended => ended,
+        }
+    }
+
+    /// What must have been published when this process started: the tables of the initial copy.
+    fn published_at_first(&self, opened: &stream::Opened) -> Publication {
+        let tables = self.log.initial_set().map(|set| set.tables).unwrap_or_default();
+        let selected = tables
+            .into_iter()
+            .filter(|table| self.config.selection.contains(&table.schema, &table.name))
+            .map(|table| {
+                let name = format!("{}.{}", table.schema, table.name);
+                (table.relation, Member { name, is_partition: false })
+            });
+        let members: BTreeMap<u32, Member> = selected.collect();
+        Publication { all_tables: false, members, ..opened.publication.clone() }
+    }
+}
+
+/// An error with its sources, for one line of a log.
+struct Chain<'a>(&'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

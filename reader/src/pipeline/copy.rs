@@ -1,0 +1,119 @@
+//! Owns the initial copy's place beside the stream: it begins once the stream has, and is tried again
+//! in the same windows.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgtrail_log::LogWriter;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::base::{self, BaseConfig, Outcome};
+use crate::retry::Retry;
+use crate::{Error, ReaderConfig, ReaderStatus};
+
+/// How long a copy that was told to stop may take to do so.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The task of the initial copy.
+pub(super) struct Copy {
+    task: JoinHandle<Result<(), Error>>,
+    stop: watch::Sender<bool>,
+    ended: bool,
+}
+
+impl Copy {
+    /// Begins when `connected` becomes true; `copied` becomes true when all of it is in the log.
+    pub(super) fn start(
+        log: Arc<LogWriter>,
+        config: &ReaderConfig,
+        status: Arc<ReaderStatus>,
+        mut connected: watch::Receiver<bool>,
+        copied: watch::Sender<bool>,
+    ) -> Copy {
+        let (stop, is_stopped) = watch::channel(false);
+        let retry = Retry::new(config.connect_retry, config.error_retry);
+        let wanted = config.copy;
+        let config = BaseConfig {
+            conninfo: config.conninfo.clone(),
+            jobs: config.copy_jobs,
+            selection: config.selection.clone(),
+            publication: config.publication.clone(),
+        };
+        let task = tokio::spawn(async move {
+            if connected.wait_for(|connected| *connected).await.is_err() {
+                return Ok(());
+            }
+            if !wanted && log.initial_set().is_none() {
+                plan_nothing(&log).await?;
+            }
+            if copy(&log, &config, &status, is_stopped, retry).await? == Outcome::Complete {
+                copied.send_replace(true);
+            }
+            Ok(())
+        });
+        Copy { task, stop, ended: false }
+    }
+
+    /// Ends only when the copy fails.
+    pub(super) async fn failed(&mut self) -> Error {
+        if !self.ended {
+            let result = (&mut self.task).await;
+            self.ended = true;
+            match result {
+                Ok(Err(error)) => return error,
+                Err(_) => return Error::Invariant("the initial copy panicked"),
+                Ok(Ok(())) => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Stops it and waits until it has let go of the log.
+    pub(super) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if !self.ended && timeout(STOP_TIMEOUT, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+/// Without a copy the initial set is empty, and complete.
+async fn plan_nothing(log: &Arc<LogWriter>) -> Result<(), Error> {
+    let log = Arc::clone(log);
+    let planned = tokio::task::spawn_blocking(move || {
+        log.plan_initial_set(&[])?;
+        log.complete_initial_set()
+    });
+    let planned = planned.await.map_err(|_| Error::Invariant("planning panicked"))?;
+    Ok(planned?)
+}
+
+async fn copy(
+    log: &Arc<LogWriter>,
+    config: &BaseConfig,
+    status: &Arc<ReaderStatus>,
+    stop: watch::Receiver<bool>,
+    mut retry: Retry,
+) -> Result<Outcome, Error> {
+    retry.connected();
+    loop {
+        let (began, bases) = (Instant::now(), log.bases().len());
+        let ended =
+            base::copy_initial(Arc::clone(log), config, Arc::clone(status), stop.clone()).await;
+        let error = match ended {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => Error::from(error),
+        };
+        retry.worked(began.elapsed(), log.bases().len() > bases);
+        let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(%error, pause_ms, "initial copy interrupted, will be tried again");
+        let mut stop = stop.clone();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(Outcome::Stopped),
+            () = sleep(pause) => {}
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Owns how long the log keeps what it holds, and whether there is room for more.
+//!
+//! The invariants: nothing is purged that an applier has not finished, however full the disk is; and
+//! a full disk stops reading, not the reader. The source then keeps the WAL.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgtrail_log::{AppliedCheckpoint, BlockHeader, Incarnation, LogWriter, Position, Timestamp};
+use tokio::sync::watch;
+
+use crate::config::Retention;
+use crate::Error;
+
+/// How often free space is looked at: a fast stream fills a gigabyte in several seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often what is old is purged when there is room.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+
+/// Blocks looked at in one step of a purge.
+const STEP_BLOCKS: usize = 1024;
+
+/// The keeper of one log's size.
+pub(crate) struct Keeper {
+    pub(crate) log: Arc<LogWriter>,
+    pub(crate) dir: PathBuf,
+    pub(crate) retention: Retention,
+    pub(crate) appliers: Vec<String>,
+}
+
+/// What the disk says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Room {
+    free: u64,
+    used: u64,
+}
+
+impl Keeper {
+    /// Runs until the process ends; ends itself only when purging fails. `full` tells the stream to
+    /// pause.
+    pub(crate) async fn run(self, full: watch::Sender<bool>) -> Error {
+        let keeper = Arc::new(self);
+        let clock = Clock::start();
+        let mut purged: Option<Instant> = None;
+        loop {
+            let due = purged.is_none_or(|at| at.elapsed() >= PURGE_EVERY);
+            let (worker, was_full) = (Arc::clone(&keeper), *full.borrow());
+            let looked =
+                tokio::task::spawn_blocking(move || worker.look(clock.now(), due, was_full)).await;
+            let is_full = match looked {
+                Ok(Ok(is_full)) => is_full,
+                Ok(Err(error)) => return error,
+                Err(_) => return Error::Invariant("retention panicked"),
+            };
+            if due {
+                purged = Some(Instant::now());
+            }
+            if is_full != was_full {
+                full.send_replace(is_full);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether the log is too full to take more, after purging what may go.
+    fn look(&self, now: Timestamp, due: bool, was_full: bool) -> Result<bool, Error> {
+        let mut room = self.room()?;
+        if due || excess(&self.retention, room) > 0 {
+            self.purge(now, excess(&self.retention, room))?;
+            room = self.room()?;
+        }
+        let full = is_full(&self.retention, room, was_full);
+        if full && !was_full {
+            tracing::warn!(
+                free_bytes = room.free,
+                used_bytes = room.used,
+                min_free_bytes = self.retention.min_free,
+                max_size_bytes = self.retention.max_size,
+                "no room in the log, reading is paused"
+            );
+        }
+        if was_full && !full {
+            tracing::info!(free_bytes = room.free, "room in the log again, reading goes on");
+        }
+        Ok(full)
+    }
+
+    fn room(&self) -> Result<Room, Error> {
+        let failed = |during| {
+            let path = self.dir.clone();
+            move |source| Error::Log(pgtrail_log::Error::Io { during, path, source })
+        };
+        let disk = rustix::fs::statvfs(&self.dir)
+            .map_err(|errno| failed("ask for free space of")(io::Error::from(errno)))?;
+        let used = match self.retention.max_size {
+            Some(_) => size_of(&self.dir).map_err(failed("measure"))?,
+            None => 0,
+        };
+        Ok(Room { free: disk.f_bavail.saturating_mul(disk.f_frsize), used })
+    }
+
+    fn purge(&self, now: Timestamp, excess: u64) -> Result<(), Error> {
+        let checkpoints = pgtrail_log::read_applied(&self.dir)?;
+        let incarnation = self.log.identity().incarnation;
+        let Some(done) = finished(&self.appliers, &checkpoints, incarnation) else {
+            return Ok(());
+        };
+        let mut excess = excess;
+        loop {
+            let oldest = self.log.oldest(STEP_BLOCKS)?;
+            let goes = purgeable(&oldest, done.position, self.retention.keep, now, &mut excess);
+            let Some(last) = goes.last() else { break };
+            // Everything of the last transaction is before this.
+            let upto = Position { ordinal: u64::MAX, ..last.last };
+            fail::fail_point!("reader::retention::before_purge");
+            let purged = self.log.purge(upto)?;
+            fail::fail_point!("reader::retention::after_purge");
+            tracing::info!(blocks = purged.blocks, upto = %last.last, "purged old changes");
+            if goes.len() < oldest.len() || purged.blocks == 0 {
+                break;
+            }
+        }
+        if !self.retention.keep_base && done.initial_loaded {
+            self.log.purge_bases()?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes by which the log is over its limits.
+fn excess(retention: &Retention, room: Room) -> u64 {
+    let over = retention.max_size.map_or(0, |limit| room.used.saturating_sub(limit));
+    over.max(retention.min_free.saturating_sub(room.free))
+}
+
+/// Once full, it stays so until there is a little more room than needed: pausing and going on at
+/// every block would help nobody.
+fn is_full(retention: &Retention, room: Room, was_full: bool) -> bool {
+    let margin = if was_full { retention.min_free / 20 } else { 0 };
+    let too_large = retention.max_size.is_some_and(|limit| {
+        // Purged blocks leave the disk late, so a tenth over the limit is not yet a reason to stop.
+        let tolerated = if was_full { limit } else { limit.saturating_add(limit / 10) };
+        room.used > tolerated
+    });
+    too_large || room.free < retention.min_free.saturating_add(margin)
+}
+
+/// What all appliers have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Finished {
+    position: Position,
+    initial_loaded: bool,
+}
+
+/// What every applier is done with; none while one that is registered has said nothing yet.
+///
+/// An applier that is not in the configuration but has a checkpoint counts too: purging is for ever,
+/// a forgotten checkpoint only costs space.
+fn finished(
+    registered: &[String],
+    checkpoints: &[AppliedCheckpoint],
+    incarnation: Incarnation,
+) -> Option<Finished> {
+    let ours: Vec<_> =
+        checkpoints.iter().filter(|checkpoint| checkpoint.incarnation == incarnation).collect();
+    let known = |name: &String| ours.iter().any(|checkpoint| checkpoint.applier == *name);
+    if !registered.iter().all(known) {
+        return None;
+    }
+    let position = ours.iter().map(|checkpoint| checkpoint.position).min()?;
+    let initial_loaded = ours.iter().all(|checkpoint| checkpoint.initial_loaded);
+    initial_loaded.then_some(Finished { position, initial_loaded })
+}
+
+/// The oldest blocks that may go: finished by all appliers, and older than `keep` or in excess.
+fn purgeable<'a>(
+    oldest: &'a [BlockHeader],
+    done: Position,
+    keep: Duration,
+    now: Timestamp,
+    excess: &mut u64,
+) -> &'a [BlockHeader] {
+    let done = Position { ordinal: u64::MAX, ..done };
+    let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+    let count = oldest
+        .iter()
+        .take_while(|block| {
+            let old = now.0.saturating_sub(block.last_commit_time.0) > keep;
+            let goes = block.last <= done && (old || *excess > 0);
+            if goes {
+                *excess = excess.saturating_sub(block.stored_length);
+            }
+            goes
+        })
+        .count();
+    oldest.get(..count).unwrap_or_default()
+}
+
+/// Wall time that a change of the machine's clock does not move: a jump must not purge anything.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    started: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { started: Timestamp::now(), since: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        let micros = i64::try_from(self.since.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.started.0.saturating_add(micros))
+    }
+}
+
+/// Bytes of all files below a directory. Files that vanish meanwhile count nothing.
+fn size_of(dir: &Path) -> io::Result<u64> {
+    let mut total = 0_u64;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let size = match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) => Err(error),
+        };
+        match size {
+            Ok(size) => total = total.saturating_add(size),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use pgtrail_log::{Epoch, Lsn};
+
+    use super::*;
+
+    fn at(lsn: u64) -> Position {
+        Position::of_transaction(Epoch::FIRST, Lsn::new(lsn))
+    }
+
+    fn block(seq: u64, last_lsn: u64, committed: i64) -> BlockHeader {
+        BlockHeader {
+            seq,
+            prev_end_lsn: Lsn::INVALID,
+            first: at(last_lsn),
+            last: at(last_lsn),
+            end_lsn: Lsn::new(last_lsn + 1),
+            transactions: 1,
+            records: 1,
+            first_commit_time: Timestamp(committed),
+            last_commit_time: Timestamp(committed),
+            relations: Vec::new(),
+            raw_length: 100,
+            stored_length: 10,
+        }
+    }
+
+    fn checkpoint(applier: &str, lsn: u64, initial_loaded: bool) -> AppliedCheckpoint {
+        AppliedCheckpoint {
+            applier: applier.to_owned(),
+            incarnation: Incarnation(1),
+            position: at(lsn),
+            end_lsn: Lsn::new(lsn + 1),
+            initial_loaded,
+            updated: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn d11_the_slowest_applier_decides() {
+        let registered = ["a".to_owned(), "b".to_owned()];
+        let check = |checkpoints: &[AppliedCheckpoint]| {
+            finished(&registered, checkpoints, Incarnation(1)).map(|done| done.position)
+        };
+        assert_eq!(check(&[checkpoint("a", 9, true), checkpoint("b", 5, true)]), Some(at(5)));
+        assert_eq!(check(&[checkpoint("a", 9, true)]), None, "b has said nothing yet");
+        assert_eq!(check(&[checkpoint("a", 9, true), checkpoint("b", 5, false)]), None);
+        let stranger = checkpoint("c", 2, true);
+        let both = [checkpoint("a", 9, true), checkpoint("b", 5, true), stranger.clone()];
+        assert_eq!(check(&both), Some(at(2)), "one that is not registered counts too");
+        let other = AppliedCheckpoint { incarnation: Incarnation(2), ..stranger };
+        let both = [checkpoint("a", 9, true), checkpoint("b", 5, true), other];
+        assert_eq!(check(&both), Some(at(5)), "one of another log does not");
+        assert_eq!(finished(&[], &[], Incarnation(1)), None, "nobody has applied anything");
+    }
+
+    #[test]
+    fn what_is_applied_and_old_goes() {
+        let blocks = [block(1, 10, 0), block(2, 20, 100), block(3, 30, 200)];
+        let check = |done: u64, now: i64, mut excess: u64| {
+            let keep = Duration::from_micros(100);
+            purgeable(&blocks, at(done), keep, Timestamp(now), &mut excess).len()
+        };
+        assert_eq!(check(30, 100, 0), 0, "not old enough");
+        assert_eq!(check(30, 201, 0), 2);
+        assert_eq!(check(15, 1000, 0), 1, "not applied");
+        assert_eq!(check(30, 100, 11), 2, "two blocks are in excess");
+        assert_eq!(check(10, 100, 1000), 1, "excess does not outrank an applier");
+    }
+
+    #[test]
+    fn d1_full_begins_at_the_limit_and_ends_with_a_margin() {
+        let retention = Retention {
+            keep: Duration::ZERO,
+            max_size: Some(500),
+            min_free: 1000,
+            keep_base: true,
+        };
+        let check = |free, used, was_full| is_full(&retention, Room { free, used }, was_full);
+        assert!(!check(1000, 0, false));
+        assert!(check(999, 0, false));
+        assert!(check(1049, 0, true));
+        assert!(!check(1050, 0, true));
+        assert!(!check(2000, 550, false));
+        assert!(check(2000, 551, false));
+        assert!(check(2000, 501, true));
+        assert_eq!(excess(&retention, Room { free: 990, used: 505 }), 10);
+        assert_eq!(excess(&retention, Room { free: 2000, used: 505 }), 5);
+    }
+}
