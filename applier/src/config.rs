@@ -1,0 +1,95 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pgtrail_log::Lsn;
+use pgtrail_postgres::ConnInfo;
+use pgtrail_postgres::mapping::Mapping;
+
+/// What an applier is to do.
+#[derive(Clone, Debug)]
+pub struct ApplierConfig {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The destination's name in the configuration.
+    pub destination: String,
+    /// How to reach it.
+    pub conninfo: ConnInfo,
+    /// The log to follow.
+    pub log_dir: PathBuf,
+    /// From the source's names to the destination's.
+    pub mapping: Mapping,
+    /// Where to stop; `None` goes on for ever.
+    pub stop_at: Option<StopAt>,
+    /// How much is applied in one destination transaction.
+    pub group: GroupBounds,
+    /// How many tables of the base are loaded side by side.
+    pub copy_jobs: usize,
+    /// How long an unreachable destination is tried again, once it has been connected to.
+    pub connect_retry: Duration,
+    /// How long an error that may pass by itself is tried again.
+    pub error_retry: Duration,
+    /// How long the destination may be silent while we wait for it.
+    pub peer_timeout: Duration,
+    /// How long to wait for the seat of an applier that just died.
+    pub seat_wait: Duration,
+}
+
+impl ApplierConfig {
+    /// A configuration with every default.
+    pub fn new(
+        pipeline: impl Into<String>,
+        destination: impl Into<String>,
+        conninfo: ConnInfo,
+        log_dir: impl Into<PathBuf>,
+    ) -> ApplierConfig {
+        ApplierConfig {
+            pipeline: pipeline.into(),
+            destination: destination.into(),
+            conninfo,
+            log_dir: log_dir.into(),
+            mapping: Mapping::identity(),
+            stop_at: None,
+            group: GroupBounds::default(),
+            copy_jobs: 2,
+            connect_retry: Duration::from_secs(12 * 3600),
+            error_retry: Duration::from_secs(600),
+            peer_timeout: Duration::from_secs(60),
+            seat_wait: Duration::from_secs(30),
+        }
+    }
+
+    /// Where this applier keeps its own view of the log.
+    pub(crate) fn follower_dir(&self) -> PathBuf {
+        self.log_dir.join("followers").join(&self.destination)
+    }
+}
+
+/// Where an applier is to stop by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopAt {
+    /// After every transaction that committed at or before this place.
+    Lsn(Lsn),
+    /// At the log's durable end, as it is when the applier starts.
+    LogEnd,
+}
+
+/// How much goes into one destination transaction. A source transaction is never divided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupBounds {
+    /// Row changes.
+    pub rows: usize,
+    /// Bytes of row images.
+    pub bytes: usize,
+    /// Time spent on reading it from the log.
+    pub time: Duration,
+}
+
+impl Default for GroupBounds {
+    /// Rows: statements over a few thousand rows are as fast as they get, and every hot row in a
+    /// longer group folds to one update. Bytes: a group is held about three times (as read, as
+    /// encoded, in the socket), by two stages at once. Time: bounds the lag a reader of the
+    /// destination sees while a backlog is worked off.
+    fn default() -> GroupBounds {
+        GroupBounds { rows: 20_000, bytes: 8 << 20, time: Duration::from_millis(500) }
+    }
+}

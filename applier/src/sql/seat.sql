@@ -1,0 +1,30 @@
+-- What an applier keeps at its destination. Several pipelines may share a database: every row names its
+-- pipeline and destination.
+create schema if not exists pgtrail;
+
+-- How far the destination is. Changed in the same transaction as the data, only by the applier whose
+-- fence it carries. Source and incarnation are null until the first applier took the seat.
+create table if not exists pgtrail.checkpoint (
+    pipeline text not null,
+    destination text not null,
+    system_identifier text,
+    incarnation text,
+    epoch bigint not null default 0,
+    commit_lsn pg_lsn not null default '0/0',
+    end_lsn pg_lsn not null default '0/0',
+    fence bigint not null default 0,
+    updated_at timestamptz not null default now(),
+    primary key (pipeline, destination)
+);
+
+-- How far each table's base is loaded. Changed in the same transaction as its rows.
+create table if not exists pgtrail.base_load (
+    pipeline text not null,
+    destination text not null,
+    base_id bigint not null,
+    relation text not null,
+    next_block bigint not null default 0,
+    done boolean not null default false,
+    updated_at timestamptz not null default now(),
+    primary key (pipeline, destination, base_id)
+);
