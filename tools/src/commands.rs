@@ -1,0 +1,10 @@
+//! The commands, one file each with its help text.
+
+pub mod applier;
+pub mod demo;
+pub mod init;
+pub mod log;
+pub mod reader;
+pub mod run;
+pub mod status;
+pub mod teardown;

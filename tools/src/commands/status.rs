@@ -1,0 +1,218 @@
+//! `pgtrail status`
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::Global;
+use crate::config::Config;
+use crate::config::units::show_size;
+use crate::process::{Second, asked_to_stop, shutdown_on_signal};
+use crate::render::to_stdout;
+use crate::status::of_pipeline;
+
+/// Show positions, lag and throughput of each process, and what to do about a halt
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Asks the processes that run; of those that do not it shows what their files say. Needs no database.
+
+Examples:
+  pgtrail status
+  pgtrail status --watch
+  pgtrail status --json | jq '.appliers[].lag_bytes'")]
+pub struct Status {
+    /// Show it again every second, until interrupted
+    #[arg(long)]
+    watch: bool,
+    /// One JSON object (with --watch: one a line); docs/cli-json.md has the fields
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let config = global.load()?;
+        if !self.watch {
+            return self.show(&config, false).await;
+        }
+        let mut shutdown = shutdown_on_signal(Second::Ends)?;
+        let on_screen = !self.json && std::io::stdout().is_terminal();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.show(&config, on_screen).await?,
+                () = asked_to_stop(&mut shutdown) => return Ok(()),
+            }
+        }
+    }
+
+    async fn show(&self, config: &Config, on_screen: bool) -> anyhow::Result<()> {
+        let status = of_pipeline(config).await;
+        to_stdout(|out| {
+            if on_screen {
+                // Home, and clear what is below.
+                write!(out, "\x1b[H\x1b[2J")?;
+            }
+            if self.json {
+                writeln!(out, "{status}")?;
+            } else {
+                write!(out, "{}", text(&status))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The status for people.
+fn text(status: &Value) -> String {
+    let mut text = String::new();
+    let log = &status["log"];
+    let _ = writeln!(
+        text,
+        "pipeline {}   log {} ({}), durable to {}",
+        word(&status["pipeline"]),
+        word(&log["dir"]),
+        show_size(log["bytes"].as_u64().unwrap_or(0)),
+        word(&log["durable_lsn"]),
+    );
+    if log["exists"] == false {
+        let _ = writeln!(text, "  no change log there; pgtrail init creates it");
+    }
+    process(&mut text, "reader", &status["reader"], &reader_facts(&status["reader"]));
+    for applier in status["appliers"].as_array().into_iter().flatten() {
+        let name = format!("applier {}", word(&applier["name"]));
+        process(&mut text, &name, applier, &applier_facts(applier));
+    }
+    text
+}
+
+fn process(text: &mut String, name: &str, process: &Value, facts: &[String]) {
+    let pid = match process["pid"].as_u64() {
+        Some(pid) => format!(", process {pid}"),
+        None => String::new(),
+    };
+    let _ = writeln!(text, "{name}: {}{pid}", word(&process["state"]));
+    for fact in facts {
+        let _ = writeln!(text, "  {fact}");
+    }
+    for key in ["last_error", "notice"] {
+        if let Some(said) = process[key].as_str() {
+            let _ = writeln!(text, "  {}: {said}", key.replace('_', " "));
+        }
+    }
+    let halted = &process["halted"];
+    if let Some(error) = halted["error"].as_str() {
+        let code = halted["code"].as_str().map(|code| format!(" [{code}]")).unwrap_or_default();
+        let _ = writeln!(text, "  error: {error}{code}");
+        if let Some(hint) = halted["hint"].as_str() {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+    }
+}
+
+fn reader_facts(reader: &Value) -> Vec<String> {
+    if reader["running"] != true {
+        return Vec::new();
+    }
+    let mut facts = vec![
+        format!(
+            "received {}, durable {}, confirmed {}",
+            word(&reader["received_lsn"]),
+            word(&reader["durable_lsn"]),
+            word(&reader["confirmed_flush_lsn"])
+        ),
+        format!("lag {}; {}", lag(reader), rates(reader)),
+    ];
+    if reader["base_tables_done"] != reader["base_tables_total"] {
+        facts.push(base(reader, "copied"));
+    }
+    facts
+}
+
+fn applier_facts(applier: &Value) -> Vec<String> {
+    let mut facts =
+        vec![format!("applied {}; lag {}", word(&applier["applied_lsn"]), lag(applier))];
+    if applier["running"] == true {
+        facts.push(rates(applier));
+        if applier["base_tables_done"] != applier["base_tables_total"] {
+            facts.push(base(applier, "loaded"));
+        }
+        for key in ["conflicts", "replays"] {
+            if applier[key].as_u64().unwrap_or(0) > 0 {
+                facts.push(format!("{key}: {}", applier[key]));
+            }
+        }
+    }
+    facts
+}
+
+fn lag(process: &Value) -> String {
+    let bytes = process["lag_bytes"].as_u64().map_or_else(|| "unknown".to_owned(), show_size);
+    match process["lag_seconds"].as_f64() {
+        Some(seconds) => format!("{bytes}, {seconds:.1} s"),
+        None => bytes,
+    }
+}
+
+fn rates(process: &Value) -> String {
+    let rates = &process["rates"];
+    format!("{} transactions/s, {} changes/s", rates["transactions_per_s"], rates["changes_per_s"])
+}
+
+fn base(process: &Value, done: &str) -> String {
+    format!(
+        "tables {done}: {} of {}, {} rows, {} rows/s",
+        process["base_tables_done"],
+        process["base_tables_total"],
+        process["base_rows"],
+        process["rates"]["base_rows_per_s"]
+    )
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn shows_positions_lag_and_what_to_do_about_a_halt() {
+        let status = json!({
+            "pipeline": "orders",
+            "log": { "dir": "/log", "exists": true, "bytes": 2048, "durable_lsn": "0/20" },
+            "reader": {
+                "running": true, "pid": 7, "state": "streaming", "received_lsn": "0/30",
+                "durable_lsn": "0/20", "confirmed_flush_lsn": "0/20", "lag_bytes": 16,
+                "lag_seconds": 0.5, "base_tables_done": 1, "base_tables_total": 2, "base_rows": 9,
+                "rates": { "transactions_per_s": 3, "changes_per_s": 4, "base_rows_per_s": 5 },
+            },
+            "appliers": [{
+                "name": "default", "running": false, "state": "halted", "applied_lsn": "0/10",
+                "lag_bytes": 16,
+                "halted": { "error": "conflict", "code": "PGT-0404", "hint": "Look." },
+            }],
+        });
+        assert_eq!(
+            text(&status),
+            "pipeline orders   log /log (2.0 kB), durable to 0/20\n\
+             reader: streaming, process 7\n\
+             \x20 received 0/30, durable 0/20, confirmed 0/20\n\
+             \x20 lag 16 B, 0.5 s; 3 transactions/s, 4 changes/s\n\
+             \x20 tables copied: 1 of 2, 9 rows, 5 rows/s\n\
+             applier default: halted\n\
+             \x20 applied 0/10; lag 16 B\n\
+             \x20 error: conflict [PGT-0404]\n\
+             \x20 hint: Look.\n"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! `[destination]`, or several `[destination.NAME]`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+
+/// What the destination of the short form is called.
+pub(super) const DEFAULT_NAME: &str = "default";
+
+/// A database that is written.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// How to connect: libpq keywords or a URI, as for the source. Required. Since 0.1.
+    pub conninfo: String,
+}
+
+/// Reads either form and refuses a mixture.
+pub(super) fn deserialize<'de, D>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Destination>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_map(Forms)
+}
+
+struct Forms;
+
+impl<'de> Visitor<'de> for Forms {
+    type Value = BTreeMap<String, Destination>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[destination] with a conninfo, or [destination.NAME] tables")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut short = None;
+        let mut named = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match map.next_value::<Entry>()? {
+                Entry::Table(destination) => {
+                    check_name(&key).map_err(de::Error::custom)?;
+                    named.insert(key, destination);
+                }
+                Entry::Text(conninfo) if key == "conninfo" => short = Some(conninfo),
+                Entry::Text(_) | Entry::Other => {
+                    return Err(de::Error::unknown_field(&key, &["conninfo"]));
+                }
+            }
+        }
+        match (short, named.keys().next()) {
+            (Some(_), Some(name)) => Err(de::Error::custom(format!(
+                "destination.conninfo and the key destination.{name} exclude one another: \
+                 write either [destination] or only [destination.NAME] tables"
+            ))),
+            (Some(conninfo), None) => {
+                Ok(BTreeMap::from([(DEFAULT_NAME.to_owned(), Destination { conninfo })]))
+            }
+            (None, Some(_)) => Ok(named),
+            (None, None) => Err(de::Error::missing_field("conninfo")),
+        }
+    }
+}
+
+/// The name becomes part of file names and of a lock's key.
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if !name.is_empty() && name.len() <= 40 && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(format!("key \"{name}\" is not a destination name: [a-z0-9_]+, at most 40 characters"))
+}
+
+/// What may stand below `destination`.
+enum Entry {
+    Text(String),
+    Table(Destination),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entry, D::Error> {
+        struct EntryVisitor;
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a table")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Entry, E> {
+                Ok(Entry::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+                Destination::deserialize(MapAccessDeserializer::new(map)).map(Entry::Table)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {
+                Ok(Entry::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Entry, E> {
+                Ok(Entry::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Entry, E> {
+                Ok(Entry::Other)
+            }
+        }
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}

@@ -1,0 +1,143 @@
+use super::*;
+
+const SMALLEST: &str = r#"
+name = "orders"
+[source]
+conninfo = "service=src"
+[log]
+dir = "/var/lib/pgtrail/orders"
+[destination]
+conninfo = "service=dst"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("t.toml")).map_err(|failure| failure.to_string())
+}
+
+/// `SMALLEST` with `from` replaced, and what the refusal must say.
+#[track_caller]
+fn refuses(from: &str, to: &str, expected: &[&str]) {
+    assert!(SMALLEST.contains(from), "{from}");
+    let message = parse(&SMALLEST.replacen(from, to, 1)).expect_err("a refusal");
+    for part in expected {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+    assert!(!message.contains('\n'), "one line: {message:?}");
+}
+
+#[test]
+fn the_example_lists_every_key_with_its_default() {
+    let text = include_str!("../../../pgtrail.example.toml");
+    // Keys without a default value, and the second form of [destination], stand there as comments.
+    let config = parse(text).expect("the example");
+    let expected = Config {
+        name: "orders".to_owned(),
+        source: Source { conninfo: config.source.conninfo.clone() },
+        log: Log { dir: PathBuf::from("/var/lib/pgtrail/orders"), ..Log::default() },
+        destinations: config.destinations.clone(),
+        ..Config::default()
+    };
+    assert_eq!(config, expected);
+    for key in [
+        "name",
+        "stages",
+        "connect_retry",
+        "error_retry",
+        "conninfo",
+        "dir",
+        "keep",
+        "keep_base",
+        "max_size",
+        "min_free",
+        "schemas",
+        "tables",
+        "exclude",
+        "keyless",
+        "jobs",
+    ] {
+        let written = text.lines().any(|line| {
+            line.trim_start_matches(['#', ' '])
+                .split_once('=')
+                .is_some_and(|(name, _)| name.trim() == key)
+        });
+        assert!(written, "the example does not show {key}");
+    }
+}
+
+#[test]
+fn the_smallest_file_takes_the_defaults() {
+    let config = parse(SMALLEST).expect("the smallest file");
+    assert_eq!(config.stages, [Stage::Copy, Stage::Changes]);
+    assert_eq!(config.destinations.keys().collect::<Vec<_>>(), ["default"]);
+    assert_eq!(config.slot(), "pgtrail_orders");
+    assert!(config.selection().is_everything());
+}
+
+#[test]
+fn several_destinations_have_names() {
+    let text = SMALLEST.replace("[destination]", "[destination.west]")
+        + "[destination.east]\nconninfo = \"service=east\"\n";
+    let config = parse(&text).expect("two destinations");
+    assert_eq!(config.destinations.keys().collect::<Vec<_>>(), ["east", "west"]);
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_known_ones() {
+    refuses("dir =", "dirr =", &["t.toml:6", "unknown key `dirr`", "`min_free`"]);
+    refuses("[log]", "[logs]", &["t.toml:5", "unknown key `logs`", "`log`"]);
+    refuses("\"service=dst\"", "\"x\"\nworkers = 2", &["unknown key `workers`", "`conninfo`"]);
+    refuses("name =", "stages = [\"fly\"]\nname =", &["t.toml:2", "fly", "changes"]);
+}
+
+#[test]
+fn a_wrong_value_names_its_key_and_line() {
+    refuses("[log]", "[log]\nkeep = \"soon\"", &["t.toml:6", "keep", "invalid duration \"soon\""]);
+    refuses("[log]", "[log]\nmin_free = \"5XB\"", &["t.toml:6", "min_free", "invalid size"]);
+    refuses("[log]", "[log]\nkeep_base = 3", &["t.toml:6", "keep_base"]);
+    refuses("\"orders\"", "\"Orders\"", &["t.toml:2", "name", "[a-z0-9_]+"]);
+    refuses("[source]", "[copy]\njobs = 0\n[source]", &["t.toml:4", "copy.jobs"]);
+    refuses(
+        "[source]",
+        "[objects]\ntables = [\"a\"]\n[source]",
+        &["t.toml:4", "tables", "schema.table"],
+    );
+}
+
+#[test]
+fn a_missing_key_is_named_with_its_table() {
+    refuses("name = \"orders\"", "", &["missing key name"]);
+    refuses("conninfo = \"service=src\"", "", &["missing key conninfo in [source]"]);
+    refuses("dir = \"/var/lib/pgtrail/orders\"", "", &["missing key dir in [log]"]);
+    refuses("conninfo = \"service=dst\"", "", &["missing key `conninfo`"]);
+    refuses(
+        "[destination]\nconninfo = \"service=dst\"",
+        "",
+        &["missing key conninfo in [destination]"],
+    );
+}
+
+#[test]
+fn contradictions_name_both_keys() {
+    refuses(
+        "\"service=dst\"",
+        "\"service=dst\"\n[destination.b]\nconninfo = \"x\"",
+        &["destination.conninfo", "destination.b"],
+    );
+    refuses(
+        "[source]",
+        "[objects]\ntables = [\"a.b\"]\nexclude = [\"a.b\"]\n[source]",
+        &["t.toml:5", "objects.tables", "objects.exclude", "a.b"],
+    );
+}
+
+#[test]
+fn the_schema_stage_is_refused_with_the_reason() {
+    let stages = |list: &str| format!("stages = {list}\nname =");
+    refuses(
+        "name =",
+        &stages("[\"schema\", \"copy\", \"changes\"]"),
+        &["t.toml:2", "stages", "must already exist on both sides"],
+    );
+    refuses("name =", &stages("[\"copy\"]"), &["t.toml:2", "stages", "[\"copy\", \"changes\"]"]);
+    refuses("name =", &stages("[]"), &["t.toml:2", "stages"]);
+}

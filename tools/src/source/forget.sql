@@ -1,0 +1,17 @@
+-- Plain DROPs, without CASCADE: what someone else put into the schema keeps it. The destination's
+-- tables of another pipeline may live in the same schema.
+do $$
+begin
+    if not exists (select from pgtrail.pipeline) then
+        drop table pgtrail.replica_identity;
+        drop table pgtrail.pipeline;
+    end if;
+    if not exists (select from pg_catalog.pg_class c
+                   where c.relnamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = 'pgtrail'))
+       and not exists (select from pg_catalog.pg_proc p
+                       where p.pronamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = 'pgtrail'))
+    then
+        drop schema pgtrail;
+    end if;
+end
+$$
