@@ -1,0 +1,152 @@
+//! `P1`, `P2`: reader and applier end at each failpoint in turn: before and after every durable
+//! step. Needs the binary built with failpoints, which `make test` and `make test-faults` provide.
+//!
+//! The list of failpoints is read from the sources, so that a new one is tried without being
+//! entered anywhere.
+
+use std::path::Path;
+
+use pgtrail_tests::pair::fresh_name;
+use pgtrail_tests::process::failpoints_binary;
+use pgtrail_tests::{LedgerOptions, Link, Process, pair, wait_until};
+
+use super::WITHIN;
+
+/// Names of all failpoints in these crates.
+fn failpoints(crates: &[&str]) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace");
+    let mut found = Vec::new();
+    for name in crates {
+        for path in pgtrail_tests::oracle::listing(&root.join(name).join("src")).into_keys() {
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            for part in text.split("fail_point!(").skip(1) {
+                found.extend(
+                    part.trim_start()
+                        .strip_prefix('"')
+                        .and_then(|rest| rest.split('"').next().map(str::to_owned)),
+                );
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    assert!(!found.is_empty(), "no failpoints in {crates:?}");
+    found
+}
+
+fn binary() -> Option<std::path::PathBuf> {
+    let found = failpoints_binary();
+    if found.is_none() {
+        println!("skipped: no pgtrail-failpoints beside the tests; \"make build-tests\" makes it");
+    }
+    found
+}
+
+/// Lets a process with an armed failpoint run until it hits it; whether it did.
+async fn hits(mut process: Process, failpoint: &str, settled: impl AsyncFn() -> bool) -> bool {
+    let word = format!("failpoint {failpoint}");
+    let mut hit = false;
+    wait_until(&format!("{failpoint} or the end"), WITHIN, async || {
+        hit = process.stderr().contains(&word);
+        hit || !process.is_running() || settled().await
+    })
+    .await;
+    hit = hit || process.stderr().contains(&word);
+    process.kill();
+    hit
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_p2_every_failpoint_of_the_copy() {
+    let Some(binary) = binary() else { return };
+    let mut missed = Vec::new();
+    let all = failpoints(&["reader", "applier", "log"]);
+    let of_copy: Vec<&String> = all.iter().filter(|name| name.contains("base")).collect();
+    for failpoint in of_copy {
+        let name = fresh_name();
+        let source = pair().source.create_database(&name).await;
+        let destination = pair().destination.create_database(&name).await;
+        let schema = "create table a (id int primary key, v text); create table b (v text)";
+        let builder = Link::between(&source, &destination).both(schema).await;
+        let rows = "insert into a select n, repeat('x', 100) from generate_series(1, 3000) n;
+                    insert into b select v from a";
+        let builder = builder.at_source(rows).await;
+        let mut link = builder.configured(|pipeline| pipeline.binary(&binary)).start().await;
+        link.allow_all();
+        link.reader.kill();
+        link.applier.kill();
+        let done = async || {
+            let tables = ["public.a".to_owned(), "public.b".to_owned()];
+            pgtrail_tests::differences(&source, &destination, &tables).await.is_empty()
+        };
+        let arm = (failpoint.as_str(), "1*panic");
+        let hit = if failpoint.starts_with("applier") {
+            link.reader = link.pipeline.reader();
+            link.reader.allow("");
+            hits(link.pipeline.spawn_failing(&["applier"], arm), failpoint, done).await
+        } else {
+            link.applier = link.pipeline.applier();
+            link.applier.allow("");
+            hits(link.pipeline.spawn_failing(&["reader"], arm), failpoint, done).await
+        };
+        if !hit {
+            missed.push(failpoint.clone());
+        }
+        link.reader.kill();
+        link.applier.kill();
+        link.restart();
+        link.allow_all();
+        link.apply("insert into a values (100000, 'after')").await;
+        link.finish().await;
+    }
+    println!("not reached: {missed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_p2_every_failpoint_of_the_stream() {
+    let Some(binary) = binary() else { return };
+    let (source, destination) = pair().fresh_databases().await;
+    let options =
+        LedgerOptions { seed: pgtrail_tests::seed("failpoints"), ..LedgerOptions::default() };
+    let ledger = pgtrail_tests::Ledger::create(&source, &destination, options).await;
+    source
+        .exec(&format!("alter database {} set logical_decoding_work_mem = '64kB'", source.name))
+        .await;
+    let builder = Link::between(&source, &destination);
+    let mut link = builder.configured(|pipeline| pipeline.binary(&binary)).start().await;
+    link.settle().await;
+    let poller = ledger.poll();
+    let load = ledger.start();
+    let all = failpoints(&["reader", "applier", "log"]);
+    let of_stream: Vec<&String> = all.iter().filter(|name| !name.contains("base")).collect();
+    let mut missed = Vec::new();
+    for failpoint in of_stream {
+        // Not at the first chance: in the middle of work. Some steps are rare.
+        let arm = (failpoint.as_str(), "2*off->1*panic");
+        let goal = load.committed() + 400;
+        let enough = async || load.committed() > goal;
+        let hit = if failpoint.starts_with("applier") {
+            link.applier.allow("");
+            link.applier.kill();
+            let hit = hits(link.pipeline.spawn_failing(&["applier"], arm), failpoint, enough).await;
+            link.applier = link.pipeline.applier();
+            hit
+        } else {
+            link.reader.allow("");
+            link.reader.kill();
+            let hit = hits(link.pipeline.spawn_failing(&["reader"], arm), failpoint, enough).await;
+            link.reader = link.pipeline.reader();
+            hit
+        };
+        link.allow_all();
+        if !hit {
+            missed.push(failpoint.clone());
+        }
+    }
+    println!("not reached: {missed:?}");
+    load.stop().await;
+    ledger.verify(WITHIN).await;
+    poller.finish().await;
+    link.stop().await;
+    link.pipeline.run(&["log", "check"]).await;
+}
