@@ -149,7 +149,7 @@ impl Reader<'_> {
         }
         if self.follower.mark()?.seq == seq {
             let called = tokio::time::timeout(POLL, self.wake.notified());
-            let _ = self.handle.block_on(async { called.await });
+            let _ = self.handle.block_on(called);
         }
         Ok(())
     }

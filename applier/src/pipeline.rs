@@ -63,7 +63,7 @@ pub(crate) async fn run(
         Pipeline { config, status, wake, shutdown, follower, stop_at, predecessor: None };
     loop {
         let before = pipeline.status.snapshot();
-        let tried = pipeline.try_once(&mut retry).await;
+        let tried = Box::pin(pipeline.try_once(&mut retry)).await;
         let after = pipeline.status.snapshot();
         if (before.groups, before.base_blocks) != (after.groups, after.base_blocks) {
             retry.progressed();
@@ -152,7 +152,7 @@ impl Pipeline {
         };
         retry.progressed();
         self.status.set_state(ApplierState::Applying);
-        self.apply_changes(destination, seat, &checkpoint, snapshots).await
+        Box::pin(self.apply_changes(destination, seat, &checkpoint, snapshots)).await
     }
 
     async fn take_seat(
@@ -311,7 +311,7 @@ impl Pipeline {
 
 /// What comes next, being prepared while the destination works.
 enum Ahead {
-    Part { planning: Planning, budget: OwnedSemaphorePermit },
+    Part { planning: Box<Planning>, budget: OwnedSemaphorePermit },
     Idle(Lsn),
     Stopped,
 }
@@ -340,7 +340,7 @@ impl Ahead {
                         (part, steps)
                     })),
                 };
-                Ahead::Part { planning, budget }
+                Ahead::Part { planning: Box::new(planning), budget }
             }
         }
     }

@@ -171,12 +171,12 @@ async fn lock(session: &Session, claim: &Claim<'_>) -> Result<(), Error> {
             return Ok(());
         }
         let holder = holder(session, key).await?;
-        if let (Some(pid), Some(predecessor)) = (holder, claim.predecessor) {
-            if pid == predecessor {
-                // Our own last session: the server has not noticed yet that its connection is gone.
-                let sql = "select pg_terminate_backend($1)";
-                session.query_typed(sql, &[(&pid, Type::INT4)]).await?;
-            }
+        if let (Some(pid), Some(predecessor)) = (holder, claim.predecessor)
+            && pid == predecessor
+        {
+            // Our own last session: the server has not noticed yet that its connection is gone.
+            let sql = "select pg_terminate_backend($1)";
+            session.query_typed(sql, &[(&pid, Type::INT4)]).await?;
         }
         if Instant::now() >= deadline {
             return Err(Error::SeatTaken { holder });

@@ -502,7 +502,6 @@ impl Applying {
             if rows > 1 {
                 let name = collision.target.deferrable.get(collision.constraint);
                 let name = name.map(|found| found.name.clone());
-                self.status.conflicted();
                 return Err(judge::collided(
                     &collision.target,
                     collision.position,

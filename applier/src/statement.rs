@@ -179,7 +179,7 @@ impl<'t> Set<'t> {
         Set { target, carrier, columns }
     }
 
-    fn from_item(&self) -> String {
+    fn item(&self) -> String {
         if self.carrier == Carrier::RowArray {
             return format!("unnest($1::{}) s", self.target.table.row_array_sql());
         }
@@ -230,7 +230,7 @@ fn insert_set(target: &Target, carrier: Carrier) -> Sql {
         "insert into {} ({names}) {}select {values} from {}",
         target.table.qualified(),
         overriding(target),
-        set.from_item()
+        set.item()
     );
     Sql { text, types: set.types() }
 }
@@ -247,7 +247,7 @@ fn update_set(target: &Target, carrier: Carrier, unchanged: &ColumnSet) -> Sql {
         assigned(target, unchanged, false)
             .map(|(number, column)| format!("{} = {}", column.name, set.value(number))),
     );
-    let (only, from) = (target.only(), set.from_item());
+    let (only, from) = (target.only(), set.item());
     let text = if assignments.is_empty() {
         format!("select from {only} t, {from} where {condition}")
     } else {
@@ -259,15 +259,14 @@ fn update_set(target: &Target, carrier: Carrier, unchanged: &ColumnSet) -> Sql {
 fn delete_set(target: &Target, carrier: Carrier) -> Sql {
     let set = Set::new(target, carrier, key_columns(target).to_vec());
     let condition = matches_key(target, |number| set.value(number));
-    let text =
-        format!("delete from {} t using {} where {condition}", target.only(), set.from_item());
+    let text = format!("delete from {} t using {} where {condition}", target.only(), set.item());
     Sql { text, types: set.types() }
 }
 
 fn find_set(target: &Target, carrier: Carrier) -> Sql {
     let set = Set::new(target, carrier, key_columns(target).to_vec());
     let condition = matches_key(target, |number| set.value(number));
-    let text = format!("select from {} t, {} where {condition}", target.only(), set.from_item());
+    let text = format!("select from {} t, {} where {condition}", target.only(), set.item());
     Sql { text, types: set.types() }
 }
 

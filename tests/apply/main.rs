@@ -9,4 +9,3 @@ mod findings;
 mod rows;
 mod scene;
 mod seat;
-mod speed;

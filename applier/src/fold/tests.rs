@@ -132,7 +132,7 @@ impl Model {
         Ok(self)
     }
 
-    fn as_set(mut self, folded: &Folded) -> Result<Model, &'static str> {
+    fn by_set(mut self, folded: &Folded) -> Result<Model, &'static str> {
         if folded.absent.iter().any(|row| self.0.contains_key(&Model::key(row))) {
             return Err("insert_exists");
         }
@@ -167,7 +167,7 @@ proptest! {
         let one_by_one = start.clone().one_by_one(&changes);
         match folded(&changes) {
             Ok(folded) => {
-                let as_set = start.as_set(&folded);
+                let as_set = start.by_set(&folded);
                 prop_assert_eq!(one_by_one.is_ok(), as_set.is_ok());
                 if let (Ok(one_by_one), Ok(as_set)) = (one_by_one, as_set) {
                     prop_assert_eq!(one_by_one, as_set);

@@ -143,10 +143,10 @@ fn text_arrays(travelling: &[usize], tuples: &[Tuple]) -> Vec<Bytes> {
     for tuple in tuples {
         let mut wanted = travelling.iter().zip(&mut arrays).peekable();
         for (number, datum) in tuple.iter().enumerate() {
-            if wanted.peek().is_some_and(|(next, _)| **next == number) {
-                if let Some((_, out)) = wanted.next() {
-                    put_value(out, Some(&datum));
-                }
+            if wanted.peek().is_some_and(|(next, _)| **next == number)
+                && let Some((_, out)) = wanted.next()
+            {
+                put_value(out, Some(&datum));
             }
         }
         wanted.for_each(|(_, out)| put_value(out, None));

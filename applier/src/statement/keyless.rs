@@ -108,7 +108,7 @@ impl<'t> Images<'t> {
             .collect();
         format!(
             "select {text} as v, row_number() over (partition by {text}) as n{carried} from {}",
-            self.from_item()
+            self.item()
         )
     }
 
@@ -123,7 +123,7 @@ impl<'t> Images<'t> {
             .flat_map(move |prefix| (1..=count).map(move |n| format!("{prefix}{n}")))
     }
 
-    fn from_item(&self) -> String {
+    fn item(&self) -> String {
         match self.carrier {
             Carrier::RowArray => {
                 let array = self.target.table.row_array_sql();
