@@ -157,7 +157,7 @@ impl Rates {
     /// The rates as `status` shows them.
     pub(crate) fn json(&self) -> Value {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = samples.len().checked_sub(RATE_WINDOW + 1).unwrap_or_default();
+        let first = samples.len().saturating_sub(RATE_WINDOW + 1);
         let (Some(first), Some(last)) = (samples.get(first), samples.back()) else {
             return rates_between(&Counters::default(), &Counters::default(), Duration::ZERO);
         };

@@ -325,7 +325,7 @@ async fn make_tables(source: &Session, destination: &Session) -> anyhow::Result<
 async fn compare_all(source: &Session, destination: &Session) -> anyhow::Result<bool> {
     let tables = ["accounts", "transfers", "journal", "measurements", "documents"]
         .map(|name| ("public".to_owned(), name.to_owned()));
-    let comparison = compare(source, destination, &Mapping::identity(), &tables).await?;
+    let comparison = Box::pin(compare(source, destination, &Mapping::identity(), &tables)).await?;
     for table in &comparison.tables {
         line(format_args!("  {table}"));
     }

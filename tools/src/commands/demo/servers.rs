@@ -216,9 +216,9 @@ impl Server {
     /// A session in the demo's database.
     pub(super) async fn session(&self) -> anyhow::Result<Session> {
         let info = ConnInfo::parse(&self.conninfo(DATABASE))?;
-        Ok(pgtrail_postgres::connect(&info, SessionSettings::pinned())
+        pgtrail_postgres::connect(&info, SessionSettings::pinned())
             .await
-            .with_context(|| format!("connect to the {}", self.name))?)
+            .with_context(|| format!("connect to the {}", self.name))
     }
 
     /// The command that stops a server that was left running.
