@@ -6,7 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgtrail_log::{LogFollower, Lsn};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
@@ -32,6 +32,9 @@ const IDLE_CARE: Duration = Duration::from_millis(200);
 /// Parts below this many changes are planned on the spot: handing them to a thread takes longer.
 const PLANNED_ON_THE_SPOT: usize = 200;
 
+/// How long threads that still read the log at the end are waited for.
+const LET_GO: Duration = Duration::from_secs(5);
+
 /// A WAL page's header is at most this long; no record starts inside it.
 const WAL_PAGE_HEADER: u64 = 40;
 
@@ -47,7 +50,7 @@ enum Outcome {
     Stopped,
 }
 
-/// Applies until told to stop, or until the place to stop at.
+/// Applies until told to stop, or until the place to stop at. On return nothing of it uses the log.
 pub(crate) async fn run(
     config: ApplierConfig,
     status: Arc<ApplierStatus>,
@@ -57,6 +60,26 @@ pub(crate) async fn run(
     let (log_dir, follower_dir) = (config.log_dir.clone(), config.follower_dir());
     let opened = tokio::task::spawn_blocking(move || LogFollower::open(&log_dir, &follower_dir));
     let follower = Arc::new(opened.await.map_err(|error| Error::Bug(error.to_string()))??);
+    let result = follow(config, status, wake, shutdown, Arc::clone(&follower)).await;
+    let_go(&follower).await;
+    result
+}
+
+/// Waits for the threads that still read the log: a process must not end under RocksDB's feet.
+async fn let_go(follower: &Arc<LogFollower>) {
+    let since = Instant::now();
+    while Arc::strong_count(follower) > 1 && since.elapsed() < LET_GO {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn follow(
+    config: ApplierConfig,
+    status: Arc<ApplierStatus>,
+    wake: Arc<Notify>,
+    shutdown: watch::Receiver<bool>,
+    follower: Arc<LogFollower>,
+) -> Result<(), Error> {
     let stop_at = stop_lsn(config.stop_at, &follower)?;
     let mut retry = Retry::new(config.connect_retry, config.error_retry);
     let mut pipeline =

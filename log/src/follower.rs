@@ -274,7 +274,6 @@ impl LogFollower {
                 Err(error @ Error::Storage { .. }) => error,
                 Err(error) => return Err(error),
             };
-            if attempts > 0 { eprintln!("HOLE {} {} attempt {attempts}", missing.what, missing.number); }
             drop(store);
             let now = Instant::now();
             if now - began >= self.patience.give_up {

@@ -8,8 +8,8 @@
 //! pgoutput is not here: it has one user, the reader.
 
 pub mod capabilities;
-pub mod conninfo;
 pub mod connect;
+pub mod conninfo;
 pub mod error;
 pub mod mapping;
 pub mod quote;
@@ -20,6 +20,6 @@ pub mod tls;
 pub mod wire;
 
 pub use capabilities::Capabilities;
-pub use conninfo::ConnInfo;
 pub use connect::{Session, SessionSettings, connect};
+pub use conninfo::ConnInfo;
 pub use error::Error;

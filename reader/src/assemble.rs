@@ -197,7 +197,8 @@ impl<S: Shapes> Assembler<S> {
     pub(crate) fn abandon(&mut self) {
         let streams = std::mem::take(&mut self.streams).into_values();
         let prepared = std::mem::take(&mut self.prepared).into_values();
-        let unfinished: Vec<_> = self.current.take().into_iter().chain(streams).chain(prepared).collect();
+        let unfinished: Vec<_> =
+            self.current.take().into_iter().chain(streams).chain(prepared).collect();
         for transaction in unfinished {
             self.discard(transaction);
         }

@@ -31,7 +31,7 @@ pub(crate) async fn stream_error(
         Some(lsn) => side.table_changed_at(lsn).await,
         None => None,
     };
-    Error::RowTooLarge { lsn, table: named.or(last_relation), source }
+    Error::RowTooLarge { lsn, table: named.or(last_relation), source: Box::new(source) }
 }
 
 /// Says more about an error that is final: slot and publication are looked at once more, because

@@ -14,7 +14,7 @@ pub enum Error {
     Log(#[from] pgtrail_log::Error),
     /// The initial copy.
     #[error(transparent)]
-    Base(#[from] crate::base::Error),
+    Base(Box<crate::base::Error>),
     /// Another cluster answers at the source's address.
     #[error("the source is cluster {found}, the log was made from cluster {expected}")]
     OtherCluster {
@@ -117,7 +117,7 @@ pub enum Error {
         /// The table, if it could be found out.
         table: Option<String>,
         /// What the source said.
-        source: pgtrail_postgres::Error,
+        source: Box<pgtrail_postgres::Error>,
     },
     /// A prepared transaction committed whose rows never arrived.
     #[error("prepared transaction {xid} committed at {lsn}, but the log does not hold its rows")]
@@ -158,6 +158,12 @@ pub enum Error {
     /// Our own bookkeeping is wrong.
     #[error("internal error: {0}")]
     Invariant(&'static str),
+}
+
+impl From<crate::base::Error> for Error {
+    fn from(error: crate::base::Error) -> Error {
+        Error::Base(Box::new(error))
+    }
 }
 
 impl Error {
@@ -292,7 +298,11 @@ impl Error {
     /// Whether the log itself failed. After a failed write only opening it again tells what is
     /// durable, so the process ends and the next start takes up from there.
     pub(crate) fn is_of_log(&self) -> bool {
-        matches!(self, Error::Log(_) | Error::Base(crate::base::Error::Log(_)))
+        match self {
+            Error::Log(_) => true,
+            Error::Base(error) => matches!(**error, crate::base::Error::Log(_)),
+            _ => false,
+        }
     }
 }
 
@@ -339,7 +349,7 @@ mod tests {
             Error::RowTooLarge {
                 lsn: None,
                 table: None,
-                source: pgtrail_postgres::Error::Closed { source: None },
+                source: Box::new(pgtrail_postgres::Error::Closed { source: None }),
             },
             Error::PreparedUnknown { xid: 1, lsn: Lsn::new(1) },
             Error::Protocol { lsn: Lsn::new(1), what: "w" },
@@ -364,7 +374,7 @@ mod tests {
             Error::RowTooLarge {
                 lsn,
                 table: table.map(str::to_owned),
-                source: pgtrail_postgres::Error::Closed { source: None },
+                source: Box::new(pgtrail_postgres::Error::Closed { source: None }),
             }
             .to_string()
         };

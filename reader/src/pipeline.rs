@@ -1,9 +1,9 @@
 //! The pipeline: from the slot into the log, for as long as it lasts.
 //!
-//! One task receives, decodes and assembles (`receive`); a thread of its own writes (`writer`); the
-//! slot is told what is durable (`confirm`, the one place that does). Beside them run the initial
-//! copy, the watch over slot and publication, and the log's retention. Feedback depends on none of the
-//! queues between them.
+//! One thread receives, decodes and assembles (`receive`); another writes (`writer`); the slot is
+//! told what is durable (`confirm`, the one place that does). Beside them run the initial copy, the
+//! watch over slot and publication, and the log's retention. Feedback depends on none of the queues
+//! between them.
 //!
 //! The invariant: `received_lsn >= durable_lsn >= confirmed_flush_lsn`, and whatever was confirmed is
 //! in the log after any crash.
@@ -15,12 +15,15 @@ mod receive;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use pgtrail_log::{DurableMark, Epoch, LogWriter};
 use pgtrail_postgres::sqlstate::code;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use self::confirm::Confirmer;
@@ -54,17 +57,52 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     status.set_state(ReaderState::Starting);
-    let result = Box::pin(run_on(config, Arc::clone(&status), durable, shutdown)).await;
+    let result = on_own_thread(config, Arc::clone(&status), durable, shutdown).await;
     status.set_state(ReaderState::Stopped);
     status.set_last_error(result.as_ref().err().map(ToString::to_string));
     result
+}
+
+/// The stream gets a thread with a runtime of its own. On a shared one, data that arrives wakes a
+/// worker that polls the socket, which then wakes the one that runs the task: at a hundred thousand
+/// wakes per second this costs more than decoding. The initial copy stays with the caller's runtime.
+///
+/// When the caller gives up waiting, the reader stops as if told to.
+async fn on_own_thread(
+    config: ReaderConfig,
+    status: Arc<ReaderStatus>,
+    durable: watch::Sender<DurableMark>,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let failed = |_| Error::Invariant("the reader's thread could not be started");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let callers = Handle::current();
+    let (ended, end) = oneshot::channel();
+    let (waiting, gave_up) = oneshot::channel::<Infallible>();
+    let run = move || {
+        let stop = async move {
+            tokio::select! {
+                Ok(_) = shutdown.wait_for(|stop| *stop) => {}
+                _ = gave_up => {}
+            }
+        };
+        let result = runtime.block_on(Box::pin(run_on(config, status, durable, stop, callers)));
+        // Nobody listens any more when the caller gave up.
+        let _ = ended.send(result);
+    };
+    thread::Builder::new().name("pgtrail-stream".to_owned()).spawn(run).map_err(failed)?;
+    let result = end.await;
+    drop(waiting);
+    result.unwrap_or(Err(Error::Invariant("the reader's thread panicked")))
 }
 
 async fn run_on(
     config: ReaderConfig,
     status: Arc<ReaderStatus>,
     durable: watch::Sender<DurableMark>,
-    shutdown: watch::Receiver<bool>,
+    stop: impl Future<Output = ()>,
+    callers: Handle,
 ) -> Result<(), Error> {
     let dir = config.log_dir.clone();
     let opened = tokio::task::spawn_blocking(move || LogWriter::open(&dir)).await;
@@ -76,8 +114,7 @@ async fn run_on(
     let durable_mark = durable.subscribe();
     let confirmer = Arc::new(Confirmer::new(Arc::clone(&positions), durable));
     let queue = Arc::new(LogQueue::default());
-    let mut writing =
-        Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
+    let mut writing = Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
 
     let copied = log.initial_set().is_some_and(|set| set.complete);
     let (copied, is_copied) = watch::channel(copied);
@@ -89,7 +126,8 @@ async fn run_on(
         retention: config.retention.clone(),
         appliers: config.appliers.clone(),
     };
-    let mut copy = Copy::start(Arc::clone(&log), &config, Arc::clone(&status), is_connected, copied);
+    let mut copy =
+        Copy::start(&callers, Arc::clone(&log), &config, Arc::clone(&status), is_connected, copied);
     let links = Links {
         queue: Arc::clone(&queue),
         confirmer: Arc::clone(&confirmer),
@@ -101,11 +139,9 @@ async fn run_on(
     };
     let mut pipeline = Pipeline::new(config, &log, Arc::clone(&status), links, connected);
 
-    let mut stop = shutdown;
     let result = tokio::select! {
         biased;
-        // Nobody is left who could ask: go on until another reason to end.
-        Ok(_) = stop.wait_for(|stop| *stop) => Ok(()),
+        () = stop => Ok(()),
         error = writing.failed() => Err(error),
         error = copy.failed() => Err(error),
         error = keeper.run(full) => Err(error),
@@ -275,11 +311,9 @@ impl Pipeline {
             self.knows_types = true;
         }
         let oid = self.publication.as_ref().map(|publication| publication.oid);
-        let opened =
-            stream::open(&self.config, &self.log, side, self.text_only, oid).await?;
+        let opened = stream::open(&self.config, &self.log, side, self.text_only, oid).await?;
         let known = self.publication.take().unwrap_or_else(|| self.published_at_first(&opened));
-        check_members(&opened.side, &self.config.publication, &known, &opened.publication)
-            .await?;
+        check_members(&opened.side, &self.config.publication, &known, &opened.publication).await?;
         self.publication = Some(opened.publication.clone());
 
         self.retry.connected();

@@ -112,10 +112,7 @@ impl Relations {
     }
 
     /// Takes over the names of the built-in types, which the stream never spells out.
-    pub(crate) fn set_built_in_types(
-        &mut self,
-        types: impl IntoIterator<Item = (u32, TypeName)>,
-    ) {
+    pub(crate) fn set_built_in_types(&mut self, types: impl IntoIterator<Item = (u32, TypeName)>) {
         self.built_in = types.into_iter().collect();
     }
 
@@ -150,10 +147,8 @@ impl Relations {
         overlay: Option<&mut Overlay>,
         description: &TypeDescription<'_>,
     ) {
-        let name = TypeName {
-            schema: description.schema.to_owned(),
-            name: description.name.to_owned(),
-        };
+        let name =
+            TypeName { schema: description.schema.to_owned(), name: description.name.to_owned() };
         let map = overlay.map_or(&mut self.types, |overlay| &mut overlay.types);
         map.insert(description.type_oid, name);
     }
@@ -290,8 +285,7 @@ mod tests {
     #[test]
     fn relations_that_are_not_selected_get_no_number() {
         let shapes = Numbers::default();
-        let selection =
-            Selection { schemas: vec!["s".to_owned()], ..Selection::everything() };
+        let selection = Selection { schemas: vec!["s".to_owned()], ..Selection::everything() };
         let mut relations = Relations::new(selection);
         relations.learn(None, &description("other", &[("a", 23)]), &shapes);
         assert_eq!(relations.get(None, 7).map(|relation| relation.version), Some(None));

@@ -36,6 +36,8 @@ pub const DEFAULT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
 const STARTUP: &[(&str, &str)] = &[
     ("replication", "database"),
     ("datestyle", "ISO, YMD"),
+    // money travels as text, and its text is the locale's.
+    ("lc_monetary", "C"),
     ("intervalstyle", "postgres"),
     ("timezone", "UTC"),
     ("extra_float_digits", "3"),

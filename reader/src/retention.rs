@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use pgtrail_log::{AppliedCheckpoint, BlockHeader, Incarnation, LogWriter, Position, Timestamp};
 use tokio::sync::watch;
 
-use crate::config::Retention;
 use crate::Error;
+use crate::config::Retention;
 
 /// How often free space is looked at: a fast stream fills a gigabyte in several seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -70,8 +70,12 @@ impl Keeper {
     fn look(&self, now: Timestamp, due: bool, was_full: bool) -> Result<bool, Error> {
         let mut room = self.room()?;
         if due || excess(&self.retention, room) > 0 {
-            self.purge(now, excess(&self.retention, room))?;
+            let purged = self.purge(now, excess(&self.retention, room))?;
             room = self.room()?;
+            if purged && excess(&self.retention, room) > 0 {
+                self.log.reclaim()?;
+                room = self.room()?;
+            }
         }
         let full = is_full(&self.retention, room, was_full);
         if full && !was_full {
@@ -103,13 +107,14 @@ impl Keeper {
         Ok(Room { free: disk.f_bavail.saturating_mul(disk.f_frsize), used })
     }
 
-    fn purge(&self, now: Timestamp, excess: u64) -> Result<(), Error> {
+    /// Whether anything was purged.
+    fn purge(&self, now: Timestamp, excess: u64) -> Result<bool, Error> {
         let checkpoints = pgtrail_log::read_applied(&self.dir)?;
         let incarnation = self.log.identity().incarnation;
         let Some(done) = finished(&self.appliers, &checkpoints, incarnation) else {
-            return Ok(());
+            return Ok(false);
         };
-        let mut excess = excess;
+        let (mut excess, mut any) = (excess, false);
         loop {
             let oldest = self.log.oldest(STEP_BLOCKS)?;
             let goes = purgeable(&oldest, done.position, self.retention.keep, now, &mut excess);
@@ -119,7 +124,10 @@ impl Keeper {
             fail::fail_point!("reader::retention::before_purge");
             let purged = self.log.purge(upto)?;
             fail::fail_point!("reader::retention::after_purge");
-            tracing::info!(blocks = purged.blocks, upto = %last.last, "purged old changes");
+            if purged.blocks > 0 {
+                any = true;
+                tracing::info!(blocks = purged.blocks, upto = %last.last, "purged old changes");
+            }
             if goes.len() < oldest.len() || purged.blocks == 0 {
                 break;
             }
@@ -127,7 +135,7 @@ impl Keeper {
         if !self.retention.keep_base && done.initial_loaded {
             self.log.purge_bases()?;
         }
-        Ok(())
+        Ok(any)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use pgtrail_log::{Identity, Lsn, LogWriter};
+use pgtrail_log::{Identity, LogWriter, Lsn};
 use pgtrail_postgres::sqlstate::code;
 
 use crate::replication::{
@@ -90,16 +90,7 @@ pub(crate) async fn open(
         "stream started"
     );
     let side = Arc::new(side);
-    Ok(Opened {
-        reader,
-        feedback,
-        side,
-        publication,
-        connection,
-        log_end,
-        binary_types,
-        hold,
-    })
+    Ok(Opened { reader, feedback, side, publication, connection, log_end, binary_types, hold })
 }
 
 /// The types of all published columns, if every one of them may travel in binary.
@@ -112,7 +103,10 @@ async fn binary_types(
     let safe = side.binary_types(&types).await?;
     let unsafe_type = types.iter().find(|oid| !safe.contains(oid));
     if let Some(oid) = unsafe_type {
-        tracing::info!(type_oid = oid, "stream is in text: a column's type may not travel in binary");
+        tracing::info!(
+            type_oid = oid,
+            "stream is in text: a column's type may not travel in binary"
+        );
     }
     Ok(unsafe_type.is_none().then_some(safe))
 }
@@ -195,11 +189,7 @@ mod tests {
             slot: "s".to_owned(),
             publication: "p".to_owned(),
             incarnation: Incarnation(1),
-            epochs: vec![EpochStart {
-                epoch: Epoch::FIRST,
-                timeline: 1,
-                begins_at: Lsn::new(1),
-            }],
+            epochs: vec![EpochStart { epoch: Epoch::FIRST, timeline: 1, begins_at: Lsn::new(1) }],
             consistent_point: Lsn::new(100),
             exported_snapshot: "1:1:".parse().expect("a snapshot"),
             created: Timestamp(0),

@@ -104,9 +104,9 @@ impl Side {
                    join pg_catalog.pg_namespace n on n.oid = t.typnamespace \
                    where t.oid < 16384 and t.typrelid = 0";
         let rows = self.query(sql, &[]).await?;
-        let types = rows.iter().map(|row| {
-            Ok((get(row, 0)?, TypeName { schema: get(row, 1)?, name: get(row, 2)? }))
-        });
+        let types = rows
+            .iter()
+            .map(|row| Ok((get(row, 0)?, TypeName { schema: get(row, 1)?, name: get(row, 2)? })));
         types.collect()
     }
 
@@ -476,8 +476,7 @@ mod tests {
     #[test]
     fn danger_is_told_before_the_slot_is_lost() {
         assert_eq!(danger(&slot()), None);
-        let near =
-            Slot { safe_wal_size: Some(19), max_slot_wal_keep_size: Some(100), ..slot() };
+        let near = Slot { safe_wal_size: Some(19), max_slot_wal_keep_size: Some(100), ..slot() };
         assert!(danger(&near).is_some());
         assert_eq!(danger(&Slot { safe_wal_size: Some(20), ..near }), None);
         let unreserved = Slot { wal_status: Some("unreserved".to_owned()), ..slot() };

@@ -68,7 +68,7 @@ async fn d2_a_full_disk_ends_the_reader_and_loses_nothing() {
         "d2",
         &[
             "inject=write,pwrite64:error=ENOSPC:when=400+",
-            "inject=fallocate,ftruncate:error=ENOSPC:when=2+",
+            "inject=write,pwrite64,writev:error=ENOSPC:when=650+",
         ],
     )
     .await;

@@ -17,6 +17,8 @@ async fn proxied(link: &mut Link) -> (Proxy, Proxy) {
     link.pipeline.readdress(&source, &destination);
     link.restart();
     link.allow_all();
+    // Only who has connected once tries again.
+    link.wait_connected().await;
     proxies
 }
 
@@ -75,7 +77,7 @@ async fn n3_a_slow_link_makes_progress_and_keeps_its_session() {
         let builder = super::small_builder().await;
         let name = builder.source().name.clone();
         let builder = builder
-            .at_source(&format!("alter database {name} set wal_sender_timeout = '3s'"))
+            .at_source(&format!("alter database {name} set wal_sender_timeout = '15s'"))
             .await;
         let mut link = builder.start().await;
         link.settle().await;
@@ -86,7 +88,7 @@ async fn n3_a_slow_link_makes_progress_and_keeps_its_session() {
     let sessions = source.accepted();
     // One message of 8 MB in portions of 64 kB takes longer than wal_sender_timeout: feedback must
     // go on while it arrives.
-    source.delay(Duration::from_millis(60));
+    source.delay(Duration::from_millis(180));
     link.apply("insert into t values (4, repeat('x', 8 * 1024 * 1024))").await;
     source.delay(Duration::ZERO);
     // Side connections may come and go; the stream may not.

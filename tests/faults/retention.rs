@@ -15,7 +15,7 @@ fn size_of(dir: &Path) -> u64 {
 /// A transaction of about a megabyte that hardly compresses.
 const MEGABYTE: &str = "
     insert into t select (select coalesce(max(id), 0) from t) + n,
-           (select string_agg(md5(random()::text || n), '') from generate_series(1, 32))
+           (select string_agg(md5(random()::text || k || n), '') from generate_series(1, 32) k)
       from generate_series(1, 1000) n";
 
 #[tokio::test(flavor = "multi_thread")]

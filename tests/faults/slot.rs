@@ -131,11 +131,9 @@ async fn s7_another_cluster_at_the_same_address_is_refused() {
     let other = Cluster::builder().start();
     let impostor = other.create_database("d").await;
     let slot = link.pipeline.slot();
+    impostor.exec(&format!("{TABLE}; create publication {slot} for table t")).await;
     impostor
-        .exec(&format!(
-            "{TABLE}; create publication {slot} for table t;
-             select pg_create_logical_replication_slot('{slot}', 'pgoutput')"
-        ))
+        .exec(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')"))
         .await;
     link.pipeline.readdress(&impostor, &link.destination.clone());
     link.reader = link.pipeline.reader();

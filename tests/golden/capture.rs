@@ -7,7 +7,7 @@ use std::path::Path;
 use pgtrail_log::Lsn;
 use pgtrail_postgres::ConnInfo;
 use pgtrail_reader::replication::{Event, ReplicationClient, StartOptions};
-use pgtrail_tests::{Cluster, Database};
+use pgtrail_tests::{Cluster, Database, Sql};
 
 /// The messages of a capture.
 pub(crate) fn read(path: &Path) -> Vec<(Lsn, Vec<u8>)> {
@@ -50,16 +50,16 @@ async fn make_captures() {
 
 async fn capture(database: &Database, major: u32, binary: bool) -> Vec<u8> {
     let sql = database.connect().await;
-    sql.exec(include_str!("schema.sql")).await;
+    run(&sql, include_str!("schema.sql")).await;
     let conninfo = ConnInfo::parse(&database.conninfo()).expect("a conninfo");
     let slot = if binary { "golden_binary" } else { "golden_text" };
     let connect = || ReplicationClient::connect(&conninfo);
     let created = connect().await.expect("connected").create_slot(slot, false).await;
     let created = created.expect("a slot");
 
-    sql.exec(include_str!("workload.sql")).await;
+    run(&sql, include_str!("workload.sql")).await;
     if major >= 14 {
-        sql.exec(include_str!("streams.sql")).await;
+        run(&sql, include_str!("streams.sql")).await;
     }
     sql.exec("insert into golden.done values (1)").await;
 
@@ -89,4 +89,11 @@ async fn capture(database: &Database, major: u32, binary: bool) -> Vec<u8> {
     }
     feedback.close().await.expect("closed");
     bytes
+}
+
+/// Statement by statement: sent together they would be one transaction.
+async fn run(sql: &Sql, statements: &str) {
+    for statement in statements.split_inclusive(";\n") {
+        sql.exec(statement).await;
+    }
 }

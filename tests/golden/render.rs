@@ -23,10 +23,16 @@ pub(crate) fn render(messages: &[(Lsn, Vec<u8>)]) -> String {
 fn line(message: &Message<'_>) -> String {
     match message {
         Message::Begin(begin) => {
-            format!("begin xid {} commit {} time {}", begin.xid, begin.commit_lsn, begin.commit_time.0)
+            format!(
+                "begin xid {} commit {} time {}",
+                begin.xid, begin.commit_lsn, begin.commit_time.0
+            )
         }
         Message::Commit(commit) => {
-            format!("commit {} end {} time {}", commit.commit_lsn, commit.end_lsn, commit.commit_time.0)
+            format!(
+                "commit {} end {} time {}",
+                commit.commit_lsn, commit.end_lsn, commit.commit_time.0
+            )
         }
         Message::Origin { commit_lsn, name } => format!("origin {name:?} commit {commit_lsn}"),
         Message::Relation(relation) => {

@@ -1,10 +1,10 @@
 begin;
-insert into golden.toasted select i, i, repeat('s', 300) from generate_series(100, 400) i;
+insert into golden.toasted select i, i, repeat('s', 10) from generate_series(100, 500) i;
 savepoint a;
-insert into golden.toasted select i, i, repeat('a', 300) from generate_series(1100, 1400) i;
+insert into golden.toasted select i, i, repeat('a', 10) from generate_series(1100, 1500) i;
 rollback to a;
-insert into golden.toasted select i, i, repeat('b', 300) from generate_series(2100, 2400) i;
+insert into golden.toasted select i, i, repeat('b', 10) from generate_series(2100, 2500) i;
 commit;
 begin;
-insert into golden.toasted select i, i, repeat('r', 300) from generate_series(3100, 3600) i;
+insert into golden.toasted select i, i, repeat('r', 10) from generate_series(3100, 3700) i;
 rollback;

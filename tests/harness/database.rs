@@ -85,6 +85,11 @@ impl Database {
     }
 }
 
+/// Enough of a statement to know it again.
+fn shortened(sql: &str) -> String {
+    sql.chars().take(1000).collect()
+}
+
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
@@ -102,7 +107,7 @@ impl Sql {
     /// When one fails, showing the text and the server's words.
     pub async fn exec(&self, sql: &str) {
         if let Err(error) = self.client.batch_execute(sql).await {
-            panic!("{sql}\nfailed: {error:?}");
+            panic!("{error:?}\nin {}", shortened(sql));
         }
     }
 
@@ -138,7 +143,7 @@ impl Sql {
     /// # Panics
     /// When the statement fails.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}\nfailed: {error:?}"))
+        self.try_rows(sql).await.unwrap_or_else(|error| panic!("{error:?}\nin {}", shortened(sql)))
     }
 
     /// The first column of all rows.

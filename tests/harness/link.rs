@@ -131,6 +131,22 @@ impl Link {
             .await;
     }
 
+    /// Waits until reader and applier hold sessions of their own: only who has connected once tries
+    /// again when a connection breaks.
+    ///
+    /// # Panics
+    /// When they do not in time.
+    pub async fn wait_connected(&self) {
+        self.wait_slot_used().await;
+        let sql = format!(
+            "select count(*) > 0 from pg_stat_activity where application_name like 'pgtrail_{}_applier%'",
+            self.pipeline.name
+        );
+        let client = self.destination.connect().await;
+        wait_until("the applier's session", SETTLE_WITHIN, async || client.text(&sql).await == "t")
+            .await;
+    }
+
     /// Announces every WARN and ERROR line of both processes.
     pub fn allow_all(&mut self) {
         self.reader.allow("");

@@ -79,7 +79,7 @@ pub async fn differences(
     for table in tables {
         let row = row_text(&left, table).await;
         let digest = format!(
-            "select count(*)::text || ' ' || coalesce(sum(('x' || substr(md5(t.x), 1, 15))\
+            "select count(*)::text || ' ' || coalesce(sum(('x' || substr(md5(convert_to(t.x, 'UTF8')), 1, 15))\
              ::bit(60)::int8), 0)::text from (select {row} as x from only {table}) t"
         );
         let there = match right.try_rows(&digest).await {
@@ -101,7 +101,7 @@ async fn row_text(client: &Sql, table: &str) -> String {
     let sql = format!(
         "select quote_ident(attname) from pg_catalog.pg_attribute \
          where attrelid = '{}'::pg_catalog.regclass and attnum > 0 and not attisdropped \
-         order by attname collate \"C\"",
+         order by attname::text collate \"C\"",
         table.replace('\'', "''")
     );
     let columns = client.texts(&sql).await;

@@ -147,6 +147,11 @@ impl Process {
         self.status.is_none()
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<Exit> {
+        (!self.is_running()).then(|| self.exit())
+    }
+
     /// Sends a signal to the process alone.
     pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {

@@ -29,7 +29,7 @@ async fn a_base_and_handover_under_load() {
     load.progress(500, WITHIN).await;
     load.stop().await;
     link.settle_within(WITHIN).await;
-    ledger.verify(WITHIN).await;
+    ledger.verify_with_copy(WITHIN).await;
     link.finish().await;
 }
 

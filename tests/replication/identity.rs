@@ -124,8 +124,8 @@ async fn e6_chains_and_swaps_of_unique_values() {
     link.apply(
         "begin;
          update swapped set u = u + 100 where id = 1;
-         update swapped set u = 1 where id = 2;
-         update swapped set u = 2 where id = 1;
+         update swapped set u = 50 where id = 2;
+         update swapped set u = 49 where id = 1;
          commit",
     )
     .await;

@@ -54,7 +54,7 @@ async fn a_plain_table_becomes_a_leaf_of_the_same_name() {
         .await;
     link.settle().await;
     link.apply(
-        "update p set id = id + 60 where id between 50 and 90; delete from p where id % 7 = 0",
+        "update p set id = id + 100 where id between 51 and 90; delete from p where id % 7 = 0",
     )
     .await;
     link.finish().await;

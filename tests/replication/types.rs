@@ -84,8 +84,8 @@ const SCALARS: &[Samples] = &[
     ("path", &["[(0,0),(1,1)]", "((0,0),(1,1))"]),
     ("polygon", &["((0,0),(1,1),(1,0))"]),
     ("circle", &["<(0,0),5>"]),
-    ("tsvector", &["", "'a':1A 'fat':2B,4C"]),
-    ("tsquery", &["'fat' & !'rat' <-> 'cat':AB"]),
+    ("tsvector", &["", "''a'':1A ''fat'':2B,4C"]),
+    ("tsquery", &["''fat'' & !''rat'' <-> ''cat'':AB"]),
     ("pg_lsn", &["0/0", "FFFFFFFF/FFFFFFFF"]),
     ("oid", &["0", "4294967295"]),
     ("tid", &["(0,1)", "(4294967295,65535)"]),
@@ -192,7 +192,7 @@ fn inserts(samples: &[Samples], offset: usize) -> String {
             let v = literal(value, type_name);
             let list = match type_name.ends_with("[]") {
                 true => v.clone(),
-                false => format!("array[{v}, null]"),
+                false => format!("array[{v}, null::{type_name}]"),
             };
             writeln!(
                 sql,

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -149,8 +150,8 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(cli.command.run(&cli.global));
-    // A blocking call that still waits (a name look-up, say) must not hold up the end.
-    runtime.shutdown_background();
+    // A blocking call that still waits (a name look-up, say) must not hold up the end for long.
+    runtime.shutdown_timeout(Duration::from_millis(500));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

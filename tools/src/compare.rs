@@ -127,8 +127,7 @@ pub async fn compare(
     mapping: &Mapping,
     tables: &[(String, String)],
 ) -> Result<Comparison> {
-    let result =
-        Box::pin(compare_in_transactions(source, destination, mapping, tables)).await;
+    let result = Box::pin(compare_in_transactions(source, destination, mapping, tables)).await;
     let ended =
         tokio::try_join!(source.batch_execute("rollback"), destination.batch_execute("rollback"));
     let comparison = result?;
@@ -151,9 +150,7 @@ async fn compare_in_transactions(
     let mut comparison = Comparison::default();
     for (schema, name) in tables {
         let compared = compare_table(&source, &destination, mapping, dialect, schema, name);
-        let table = Box::pin(compared)
-            .await
-            .with_context(|| format!("compare {schema}.{name}"))?;
+        let table = Box::pin(compared).await.with_context(|| format!("compare {schema}.{name}"))?;
         comparison.tables.push(table);
     }
     Ok(comparison)

@@ -184,13 +184,15 @@ impl Flips {
         let scratch = self.scratch.path();
         let seen = dump(self.dir.path(), &scratch.join("own"));
         if let Ok(seen) = &seen {
-            // Whatever check says: what an applier gets to see is right or an error.
-            assert_eq!(*seen, self.sound, "{what}");
+            // Whatever check says: what an applier gets to see is right or an error. Of a torn
+            // mark the older copy is left, which shows less.
+            let right = *seen == self.sound || name == "durable" && self.sound.starts_with(seen);
+            assert!(right, "{what}");
         }
         let report = check(self.dir.path(), &scratch.join("scratch"), &mut |_| {}).expect("check");
         if report.problems.is_empty() {
             let intact = (report.blocks, report.transactions, report.base_blocks) == (4, 30, 6);
-            assert!(intact && seen.is_ok(), "{what}: not reported");
+            assert!(intact && seen.is_ok_and(|seen| seen == self.sound), "{what}: not reported");
             self.harmless.push(what);
         } else {
             self.reported += 1;
@@ -214,7 +216,7 @@ fn d6_a_flipped_bit_is_reported_or_changes_nothing() {
         }
     } else {
         let mut random = Random(20_261_122);
-        for _ in 0..600 {
+        for _ in 0..150 {
             flips.flip(random.below(total), u8::try_from(random.below(8)).expect("bit"));
         }
     }

@@ -22,12 +22,8 @@ pub(super) fn identity() -> Identity {
         slot: "pgtrail_orders".to_owned(),
         publication: "pgtrail_orders".to_owned(),
         incarnation: Incarnation::random(),
-        epochs: vec![EpochStart {
-            epoch: Epoch::FIRST,
-            timeline: 1,
-            begins_at: Lsn::new(0x100_0000),
-        }],
-        consistent_point: Lsn::new(0x100_0028),
+        epochs: vec![EpochStart { epoch: Epoch::FIRST, timeline: 1, begins_at: Lsn::new(0x100) }],
+        consistent_point: Lsn::new(0x128),
         exported_snapshot: "700:705:701,703".parse().expect("snapshot"),
         created: Timestamp(1_000_000),
     }
@@ -166,7 +162,7 @@ pub(super) fn dump(dir: &Path, own: &Path) -> Result<String, Error> {
     let follower = LogFollower::open_with(dir, own, IMPATIENT)?;
     let mut out = String::new();
     let mark = follower.mark()?;
-    let _ = writeln!(out, "{:?} {mark:?}", follower.identity());
+    let _ = writeln!(out, "{:?}", follower.identity());
     for id in 1..=mark.relations {
         let _ = writeln!(out, "{:?}", follower.relation(RelationVersionId(id))?);
     }

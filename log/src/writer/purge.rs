@@ -73,6 +73,20 @@ impl LogWriter {
         })
     }
 
+    /// Gives the space of what was purged back to the disk now, rather than whenever compaction comes
+    /// by: moves memtables to files and compacts the purged ranges. Writing goes on meanwhile.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn reclaim(&self) -> Result<(), Error> {
+        self.flush()?;
+        let (store, purged) = (&self.shared.store, self.shared.look().purged);
+        let none: Option<&[u8]> = None;
+        store.db().compact_range_cf(store.changes(), none, Some(keys::changes_after(purged.last)));
+        store.db().compact_range_cf(store.pending(), none, none);
+        Ok(())
+    }
+
     /// Headers of the oldest blocks, at most `limit`, for deciding what to purge.
     ///
     /// # Errors

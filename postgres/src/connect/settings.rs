@@ -9,6 +9,8 @@ const PINNED: &[(&str, &str)] = &[
     // How values look as text.
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO, YMD"),
+    // money travels as text, and its text is the locale's.
+    ("lc_monetary", "C"),
     ("intervalstyle", "postgres"),
     ("timezone", "UTC"),
     ("extra_float_digits", "3"),

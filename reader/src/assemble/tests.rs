@@ -24,11 +24,7 @@ fn identity() -> Identity {
         slot: "s".to_owned(),
         publication: "p".to_owned(),
         incarnation: Incarnation::random(),
-        epochs: vec![EpochStart {
-            epoch: Epoch::FIRST,
-            timeline: 1,
-            begins_at: Lsn::new(LOG_END),
-        }],
+        epochs: vec![EpochStart { epoch: Epoch::FIRST, timeline: 1, begins_at: Lsn::new(LOG_END) }],
         consistent_point: Lsn::new(LOG_END),
         exported_snapshot: "1:1:".parse().expect("a snapshot"),
         created: Timestamp(0),
@@ -37,11 +33,7 @@ fn identity() -> Identity {
 
 impl Bench {
     fn new() -> Bench {
-        Bench::with(Limits {
-            chunk_bytes: 4096,
-            streams_bytes: 6000,
-            block_bytes: 1 << 20,
-        })
+        Bench::with(Limits { chunk_bytes: 4096, streams_bytes: 6000, block_bytes: 1 << 20 })
     }
 
     fn with(limits: Limits) -> Bench {
@@ -487,10 +479,7 @@ fn g7_unfinished_transactions_start_over_after_a_reconnect() {
         stop(),
         stream_commit(600, 1200),
     ]);
-    assert_eq!(
-        bench.read(),
-        ["xid 501 at 1100", "+ t(a) whole", "xid 600 at 1200", "+ t(a) once"]
-    );
+    assert_eq!(bench.read(), ["xid 501 at 1100", "+ t(a) whole", "xid 600 at 1200", "+ t(a) once"]);
 }
 
 fn prepare(kind: u8, xid: u32, prepare_lsn: u64) -> Wire {
@@ -615,12 +604,9 @@ fn what_stands_where_it_may_not_is_refused() {
     );
     check(&described, insert(None, T, &["a", "b"]), "a row that does not fit its relation");
     check(&[], start(600, false), "a chunk of a transaction that never began");
-    check(
-        &[],
-        stream_commit(600, 1100),
-        "a commit of a transaction in progress that never began",
-    );
-    let done = [&described[..], &[insert(None, T, &["a"]), commit(1100), begin(502, 1050)]].concat();
+    check(&[], stream_commit(600, 1100), "a commit of a transaction in progress that never began");
+    let done =
+        [&described[..], &[insert(None, T, &["a"]), commit(1100), begin(502, 1050)]].concat();
     let late = [&done[..], &[insert(None, T, &["b"])]].concat();
     check(&late, commit(1050), "a transaction out of commit order");
 }

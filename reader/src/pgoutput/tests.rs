@@ -146,11 +146,7 @@ fn decodes_logical_messages() {
         prefix: "p",
         content: b"xyz",
     };
-    check(
-        false,
-        Wire::kind(b'M').u8(1).u64(6).text("p").u32(3).raw(b"xyz"),
-        message(None),
-    );
+    check(false, Wire::kind(b'M').u8(1).u64(6).text("p").u32(3).raw(b"xyz"), message(None));
     check(
         true,
         Wire::kind(b'M').u32(901).u8(1).u64(6).text("p").u32(3).raw(b"xyz"),

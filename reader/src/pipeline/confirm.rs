@@ -28,10 +28,7 @@ struct Link {
 }
 
 impl Confirmer {
-    pub(super) fn new(
-        positions: Arc<Positions>,
-        durable: watch::Sender<DurableMark>,
-    ) -> Confirmer {
+    pub(super) fn new(positions: Arc<Positions>, durable: watch::Sender<DurableMark>) -> Confirmer {
         Confirmer { positions, durable, link: Mutex::new(Link::default()) }
     }
 
@@ -68,7 +65,8 @@ impl Confirmer {
         let link = self.link();
         let Some(feedback) = &link.feedback else { return Ok(()) };
         let durable = self.positions.durable();
-        let flushed = self.positions.confirm(link.hold.map_or(durable, |hold| durable.min(hold)))?;
+        let flushed =
+            self.positions.confirm(link.hold.map_or(durable, |hold| durable.min(hold)))?;
         let written = self.positions.received();
         feedback.send(Feedback { written, flushed, applied: flushed, reply_requested });
         Ok(())

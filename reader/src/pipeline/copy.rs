@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgtrail_log::LogWriter;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -24,8 +25,9 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Begins when `connected` becomes true; `copied` becomes true when all of it is in the log.
+    /// Begins, on `runtime`, when `connected` becomes true; `copied` becomes true when all of it is in the log.
     pub(super) fn start(
+        runtime: &Handle,
         log: Arc<LogWriter>,
         config: &ReaderConfig,
         status: Arc<ReaderStatus>,
@@ -41,9 +43,11 @@ impl Copy {
             selection: config.selection.clone(),
             publication: config.publication.clone(),
         };
-        let task = tokio::spawn(async move {
-            if connected.wait_for(|connected| *connected).await.is_err() {
-                return Ok(());
+        let task = runtime.spawn(async move {
+            let mut told_to_stop = is_stopped.clone();
+            tokio::select! {
+                Ok(_) = connected.wait_for(|connected| *connected) => {}
+                _ = told_to_stop.wait_for(|stop| *stop) => return Ok(()),
             }
             if !wanted && log.initial_set().is_none() {
                 plan_nothing(&log).await?;

@@ -198,10 +198,7 @@ impl Receiver {
             }
             if self.assembler.ready_bytes() >= HAND_OVER_BYTES {
                 self.hand_over(false).await;
-            } else if completed
-                && self.links.queue.is_idle()
-                && Instant::now() >= self.next_open
-            {
+            } else if completed && self.links.queue.is_idle() && Instant::now() >= self.next_open {
                 self.hand_over(true).await;
             }
             match reader.try_next() {
@@ -225,9 +222,7 @@ impl Receiver {
                 self.keepalive(wal_end, reply_requested).await?;
                 Ok(false)
             }
-            Event::End => {
-                Err(Error::Postgres(pgtrail_postgres::Error::Closed { source: None }))
-            }
+            Event::End => Err(Error::Postgres(pgtrail_postgres::Error::Closed { source: None })),
         }
     }
 

@@ -26,13 +26,13 @@ select
         and t.typreceive::oid <> 0
         and t.typtype <> 'p'
         -- reg* send the oid of something in their own database; money means what lc_monetary says;
-        -- the rest have a receive function only to refuse.
+        -- an empty vector is refused by its own receive function; the rest have one only to refuse.
         and not (
             n.nspname = 'pg_catalog'
             and (
                 t.typname like 'reg%'
                 or t.typname in (
-                    'money', 'pg_node_tree', 'pg_ndistinct', 'pg_dependencies', 'pg_mcv_list',
+                    'money', 'int2vector', 'oidvector', 'pg_node_tree', 'pg_ndistinct', 'pg_dependencies', 'pg_mcv_list',
                     'pg_brin_bloom_summary', 'pg_brin_minmax_multi_summary'
                 )
             )
