@@ -190,21 +190,24 @@ impl Receiver {
         reader: &mut ReplicationReader,
         side: &Side,
     ) -> Result<Option<Ended>, Error> {
-        let mut event = first;
-        for _ in 0..BURST_MESSAGES {
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(event) = next {
             let completed = self.event(event).await?;
             if self.assembler.has_unchecked_types() && !self.check_types(side).await? {
                 return Ok(Some(Ended::TextNeeded));
             }
             if self.assembler.ready_bytes() >= HAND_OVER_BYTES {
                 self.hand_over(false).await;
-            } else if completed && self.links.queue.is_idle() && Instant::now() >= self.next_open {
+            } else if completed
+                && self.links.queue.is_idle()
+                && Instant::now() >= self.next_open
+            {
                 self.hand_over(true).await;
             }
-            match reader.try_next() {
-                Some(next) => event = next?,
-                None => break,
-            }
+            taken += 1;
+            // Nothing is taken off the stream that is not taken in: the bound comes before the look.
+            next = if taken < BURST_MESSAGES { reader.try_next().transpose()? } else { None };
         }
         self.note_received();
         Ok(None)
