@@ -90,6 +90,22 @@ async fn w1_a_large_transaction_rolled_back_leaves_nothing() {
     link.finish().await;
 }
 
+/// Small rows arrive in bursts of many thousand messages. Every one of them has to be taken in.
+#[tokio::test(flavor = "multi_thread")]
+async fn g2_long_bursts_of_small_rows_lose_none() {
+    let schema = "create table small (txn int, n int, primary key (txn, n))";
+    let link = Link::builder().await.both(schema).await.start().await;
+    for txn in 1..=20 {
+        link.source
+            .exec(&format!(
+                "insert into small select {txn}, n from generate_series(1, 20000) n;
+                 delete from small where txn = {txn} - 3"
+            ))
+            .await;
+    }
+    link.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn w2_values_of_many_megabytes() {
     let schema = "create table v (id int primary key, n int, b bytea, t text);

@@ -303,6 +303,8 @@ async fn f1_a_type_without_send_function_turns_the_stream_to_text() {
     link.finish().await;
 }
 
+/// Arrays and row types carry the oids of their elements, which a destination before 14 insists on.
+/// What it would refuse, or take for another type, halts by name.
 #[tokio::test(flavor = "multi_thread")]
 async fn f1_element_oids_of_the_source_are_not_written_to_an_older_destination() {
     let Some(old) = Cluster::of_major(12) else {
@@ -313,14 +315,12 @@ async fn f1_element_oids_of_the_source_are_not_written_to_an_older_destination()
     let source = pair().source.create_database(&pgtrail_tests::pair::fresh_name()).await;
     let destination = old.create_database("d").await;
     destination.exec("create type one as (a int); create type two as enum ('x')").await;
-    let types = "create type mood as enum ('a', 'b'); create type pair as (a int, m mood);";
-    let table = "create table t (id int primary key, ms mood[], p pair, ps pair[])";
+    let types = "create type mood as enum ('a', 'b')";
+    let table = "create table t (id int primary key, ms mood[])";
     let builder = Link::between(&source, &destination).both(types).await.both(table).await;
-    let row = "'{a,b}', '(1,a)', '{\"(2,b)\"}'";
-    let builder = builder.at_source(&format!("insert into t values (1, {row})")).await;
     let mut link = builder.start().await;
-    link.settle().await;
-    link.apply(&format!("insert into t values (2, {row}); update t set ms = '{{b}}' where id = 1"))
-        .await;
-    link.finish().await;
+    link.source.exec("insert into t values (1, '{a,b}')").await;
+    let stderr = link.applier_halts(3).await;
+    assert!(stderr.contains("public.t"), "the table is named:\n{stderr}");
+    assert_eq!(destination.text("select count(*) from t").await, "0");
 }
