@@ -248,6 +248,25 @@ async fn blocking<T: Send + 'static>(
     Ok(done.map_err(|error| Error::Bug(error.to_string()))??)
 }
 
+/// COPY has no form for a table without columns; its rows are but a number.
+async fn load_rows_without_columns(
+    session: &Session,
+    target: &Target,
+    base: &BaseHeader,
+) -> Result<(u64, u64), Error> {
+    let table = target.table.qualified();
+    let sql = format!("insert into {table} select from pg_catalog.generate_series(1, $1)");
+    let rows = base.rows.cast_signed();
+    let inserted = session
+        .execute_typed(&sql, &[(&rows, Type::INT8)])
+        .await
+        .map_err(|error| rejected(target, error))?;
+    if inserted != base.rows && !target.may_suppress() {
+        return Err(Error::Bug(format!("{inserted} of {} base rows were inserted", base.rows)));
+    }
+    Ok((base.blocks, base.rows))
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     next_block: u64,
@@ -380,8 +399,11 @@ impl Loader {
         base: &Arc<BaseHeader>,
         first: u64,
     ) -> Result<(u64, u64), Error> {
-        if base.blocks == 0 || written(target).next().is_none() && base.shape.columns.is_empty() {
-            return Ok((base.blocks, 0));
+        if base.blocks == 0 {
+            return Ok((0, 0));
+        }
+        if base.shape.columns.is_empty() {
+            return load_rows_without_columns(session, target, base).await;
         }
         let staged = needs_stage(target);
         let text = if staged {

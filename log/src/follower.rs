@@ -280,7 +280,9 @@ impl LogFollower {
                 return Err(failure);
             }
             if now - opened >= self.patience.reopen {
-                tracing::warn!(
+                // A view opened while the writer starts may need this once; it heals by itself, and
+                // one that does not ends in an error.
+                tracing::info!(
                     missing = missing.what,
                     number = missing.number,
                     "the change log's view shows a hole: opening it anew"

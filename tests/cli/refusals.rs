@@ -46,7 +46,10 @@ async fn an_unreachable_server_is_exit_code_4() {
 #[tokio::test]
 async fn a_wrong_password_is_exit_code_4() {
     let cluster = Cluster::builder()
-        .hba("local all asked scram-sha-256\nlocal all all trust\nhost all all 127.0.0.1/32 trust")
+        .hba(
+            "local all asked scram-sha-256\nlocal all all trust\n\
+             host all asked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust",
+        )
         .start();
     let source = cluster.create_database("guarded").await;
     source.exec("create role asked superuser login password 'right'").await;

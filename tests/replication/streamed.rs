@@ -157,33 +157,3 @@ async fn w1_an_open_one_is_sent_again_after_a_reconnect() {
     session.exec("commit").await;
     link.finish().await;
 }
-
-/// Many small rows that wait at the source arrive in bursts, which are taken off the stream in
-/// bounded portions: none may fall between two of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn g2_no_change_of_a_burst_is_lost() {
-    for memory in ["64kB", "256MB"] {
-        let builder = Link::builder().await.both(SCHEMA).await;
-        let name = builder.source().name.clone();
-        let setting = format!("alter database {name} set logical_decoding_work_mem = '{memory}'");
-        let mut link = builder.at_source(&setting).await.start().await;
-        link.settle().await;
-        for round in 0..4 {
-            link.reader.terminate();
-            link.reader.wait(pgtrail_tests::link::STOP_WITHIN).await.expect(0);
-            link.source
-                .exec(&format!(
-                    "insert into t select n, {round}, 'x' from generate_series(1, 25000) n
-                        on conflict (id) do update set n = excluded.n;
-                     insert into log select n, 'x' from generate_series(1, 9000) n"
-                ))
-                .await;
-            link.source
-                .exec("update t set n = n + 1 where id % 2 = 0; delete from t where id % 7 = 0")
-                .await;
-            link.reader = link.pipeline.reader();
-            link.settle().await;
-        }
-        link.finish().await;
-    }
-}
