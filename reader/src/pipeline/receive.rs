@@ -199,10 +199,7 @@ impl Receiver {
             }
             if self.assembler.ready_bytes() >= HAND_OVER_BYTES {
                 self.hand_over(false).await;
-            } else if completed
-                && self.links.queue.is_idle()
-                && Instant::now() >= self.next_open
-            {
+            } else if completed && self.links.queue.is_idle() && Instant::now() >= self.next_open {
                 self.hand_over(true).await;
             }
             taken += 1;
