@@ -98,7 +98,6 @@ pub fn check(
     let role =
         if live { Role::Follower(scratch) } else { Role::ReadOnly(Recovery::TornTail, scratch) };
     let opened = Store::open(&path, role)
-        .map_err(Error::storage("opening"))
         .and_then(|store| Contents::read(&store).map(|contents| (store, contents)));
     let (store, contents) = match opened {
         Ok(opened) => opened,

@@ -333,8 +333,7 @@ impl Missing {
 
 fn open_view(dir: &Path, own: &Path) -> Result<(View, Identity), Error> {
     let mark_file = MarkFile::open(dir, false)?;
-    let store = Store::open(&store::database(dir), Role::Follower(own))
-        .map_err(Error::storage("opening"))?;
+    let store = Store::open(&store::database(dir), Role::Follower(own))?;
     let identity = recovery::read_identity(&store)?;
     belongs("the durable mark", &identity, &mark_file.read()?.mark)?;
     let view = View { store: Arc::new(store), mark_file: Arc::new(mark_file), broken: false };

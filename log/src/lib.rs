@@ -15,6 +15,7 @@ mod cursor;
 mod error;
 mod follower;
 mod format;
+mod framing;
 mod identity;
 mod keys;
 mod mark;

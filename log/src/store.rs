@@ -19,6 +19,7 @@ use rocksdb::{
 use rustix::fs::{FlockOperation, Mode, flock};
 
 use crate::error::Error;
+use crate::framing;
 use crate::keys::{BASE, CHANGES, FAMILIES, META, PENDING, RELATIONS};
 
 /// The database's directory in the log's directory.
@@ -90,7 +91,10 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Opens the database at `path`, which is not the log's directory but [`database`] in it.
-    pub(crate) fn open(path: &Path, role: Role<'_>) -> Result<Store, rocksdb::Error> {
+    pub(crate) fn open(path: &Path, role: Role<'_>) -> Result<Store, Error> {
+        if !matches!(role, Role::Create) {
+            framing::refuse_recycled(path)?;
+        }
         let options = database_options(role);
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let families =
@@ -99,16 +103,16 @@ impl Store {
         let families = families
             .into_iter()
             .chain([ColumnFamilyDescriptor::new("default", family_options(&cache))]);
-        let db = match role {
-            Role::Create | Role::Writer(_) => DB::open_cf_descriptors(&options, path, families)?,
+        let opened = match role {
+            Role::Create | Role::Writer(_) => DB::open_cf_descriptors(&options, path, families),
             Role::Follower(own) => {
-                DB::open_cf_descriptors_as_secondary(&options, path, own, families)?
+                DB::open_cf_descriptors_as_secondary(&options, path, own, families)
             }
             Role::ReadOnly(..) => {
-                DB::open_cf_descriptors_read_only(&options, path, families, false)?
+                DB::open_cf_descriptors_read_only(&options, path, families, false)
             }
         };
-        Ok(Store { db })
+        opened.map(|db| Store { db }).map_err(Error::storage("opening"))
     }
 
     pub(crate) fn db(&self) -> &DB {

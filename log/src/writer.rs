@@ -110,7 +110,7 @@ impl LogWriter {
         store::begin_creation(dir)?;
         let _lock = store::lock(dir)?;
         let database = store::unfinished_database(dir);
-        let store = Store::open(&database, Role::Create).map_err(Error::storage("creation"))?;
+        let store = Store::open(&database, Role::Create)?;
         let mut batch = WriteBatch::default();
         let message = IdentityMessage::from(identity);
         batch.put_cf(store.meta(), meta::IDENTITY, meta_value(&message));
@@ -456,13 +456,12 @@ fn open_store(dir: &Path, witness: &Witness) -> Result<Store, Error> {
         }
         Err(failure) => return Err(failure),
     };
-    Store::open(&path, Role::Writer(recovery)).map_err(Error::storage("opening"))
+    Store::open(&path, Role::Writer(recovery))
 }
 
 /// Looks whether the database holds all the mark tells of.
 fn probe(path: &Path, recovery: Recovery, witness: &Witness) -> Result<(), Error> {
-    let store = Store::open(path, Role::ReadOnly(recovery, path));
-    let store = store.map_err(Error::storage("opening"))?;
+    let store = Store::open(path, Role::ReadOnly(recovery, path))?;
     let contents = Contents::read(&store)?;
     contents.compare(witness)?;
     contents.verify_recent(&store)

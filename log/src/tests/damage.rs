@@ -223,6 +223,25 @@ fn d6_a_flipped_bit_is_reported_or_changes_nothing() {
     assert!(flips.reported > 0);
 }
 
+/// RocksDB would never return from opening these.
+#[test]
+fn a_record_of_a_recycled_file_is_damage_and_no_endless_loop() {
+    let mut flips = Flips::new();
+    let mut start = 0;
+    let mut types = Vec::new();
+    for (path, bytes) in &flips.files {
+        let name = path.file_name().expect("name").to_string_lossy();
+        if name.starts_with("MANIFEST") || name.ends_with(".log") {
+            types.push(start + 6);
+        }
+        start += bytes.len();
+    }
+    assert!(types.len() >= 2, "a list of files and a write-ahead log");
+    for nth in types {
+        (0..8).for_each(|bit| flips.flip(nth, bit));
+    }
+}
+
 #[test]
 fn a_missing_file_is_reported() {
     let flips = Flips::new();
