@@ -16,7 +16,7 @@ BIN := $(CARGO_TARGET_DIR)/release
 CARGO := cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test rocksdb build build-tests demo fmt lint test test-unit test-faults \
+.PHONY: help setup setup-test checkout rocksdb build build-tests demo fmt lint test test-unit test-faults \
 	test-crash fuzz bench doc ci install clean-cache
 
 help: ## what there is
@@ -28,8 +28,17 @@ setup: ## install what building and the demo need
 setup-test:
 	@dist/setup.sh test
 
+# Cargo tells by a file's time whether to build it again, and a member of the workspace by its name: of two checkouts
+# that share the target directory one would get what was built of the other. The one that comes builds its own anew.
+checkout:
+	@mkdir -p "$(CARGO_TARGET_DIR)"
+	@if [ "$$(cat "$(CARGO_TARGET_DIR)/checkout" 2>/dev/null)" != "$(CURDIR)" ]; then \
+		$(CARGO) clean --quiet --release --workspace; \
+		printf '%s\n' "$(CURDIR)" >"$(CARGO_TARGET_DIR)/checkout"; \
+	fi
+
 # RocksDB is most of a first build; say so, and how long it took.
-rocksdb: setup
+rocksdb: setup checkout
 	@if ls "$(BIN)"/build/librocksdb-sys-*/out/librocksdb.a >/dev/null 2>&1; then :; else \
 		echo "Building for the first time. RocksDB compiles from source, which takes about 17 minutes" >&2; \
 		echo "on two cores; later builds find it in $(CARGO_TARGET_DIR)." >&2; \
@@ -78,7 +87,7 @@ fuzz: rocksdb ## cargo-fuzz on the decoders; FUZZ_SECS=N each
 		cargo +nightly fuzz run "$$target" -- -max_total_time=$${FUZZ_SECS:-60} || exit 1; done
 
 bench: build ## against pg_recvlogical and a native subscription, on the same backlog
-	@$(CARGO) run --release --locked -p pgtrail-benches -- $(BENCH_ARGS)
+	@$(CARGO) run --release --locked -p pgtrail-benches -- $(BENCH)
 
 doc: rocksdb ## the crates' documentation
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps

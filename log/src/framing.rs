@@ -22,7 +22,13 @@ const BLOCK_BYTES: usize = 32 << 10;
 /// Looks at the list of files that is in force and at every write-ahead log.
 pub(crate) fn refuse_recycled(database: &Path) -> Result<(), Error> {
     let current = database.join("CURRENT");
-    let name = fs::read(&current).map_err(Error::io("read", &current))?;
+    let name = match fs::read(&current) {
+        // RocksDB replaces the file by renaming; it is never missing in between.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Error::corrupt("the database (its file CURRENT is missing)"));
+        }
+        other => other.map_err(Error::io("read", &current))?,
+    };
     let name = String::from_utf8_lossy(&name);
     let name = name.trim_end();
     if name.starts_with("MANIFEST-") && !name.contains('/') {

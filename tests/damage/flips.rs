@@ -153,7 +153,6 @@ async fn d6_d7_a_flipped_byte_is_reported_or_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a missing CURRENT is refused as a storage error, not yet as damage"]
 async fn d5_d7_a_file_cut_short_or_gone_is_reported_or_changes_nothing() {
     let (link, saved) = filled().await;
     let pristine = digest::read(&saved).expect("a good log");

@@ -50,7 +50,6 @@ async fn n1_a_connection_that_went_silent_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a process that backs off may not come back to be cut within the deadline"]
 async fn n2_cut_at_any_byte() {
     let options = LedgerOptions { rate: 0, writers: 2, ..LedgerOptions::default() };
     let (ledger, mut link, source, destination) = proxied_ledger("n2", options).await;
