@@ -22,6 +22,7 @@ use crate::config::ApplierConfig;
 use crate::destination::Destination;
 use crate::group::BaseSnapshots;
 use crate::guard::{Guard, stop_asked};
+use crate::oids;
 use crate::seat::Seat;
 use crate::statement::encode::{COPY_HEADER, COPY_TRAILER};
 use crate::statement::{copy_in, written};
@@ -427,8 +428,12 @@ impl Loader {
             bytes += block.rows.len();
             rows += block.row_count;
             next += 1;
+            let data = match base.format {
+                CopyFormat::Binary => localised(target, block.rows)?,
+                CopyFormat::Text => block.rows,
+            };
             // A failed send means that the server ended the COPY; finishing it brings the reason.
-            ended = sink.send(block.rows).await.is_err();
+            ended = sink.send(data).await.is_err();
         }
         if base.format == CopyFormat::Binary && !ended {
             let mut trailer = BytesMut::new();
@@ -480,6 +485,19 @@ impl Loader {
             .await?;
         if mine == 1 { Ok(()) } else { Err(Error::Fenced) }
     }
+}
+
+/// Rows of COPY BINARY as the destination can take them.
+fn localised(target: &Target, rows: Bytes) -> Result<Bytes, Error> {
+    if target.own_oids.is_empty() {
+        return Ok(rows);
+    }
+    oids::in_copied(&target.own_oids, &rows).map_err(|_| {
+        target.mismatch(
+            "a row type or array has other parts at the destination than in the log",
+            "Make the types the same on both sides, or leave the table out.",
+        )
+    })
 }
 
 /// Rows of differing types, or with values for generated columns, go through a table of the source's

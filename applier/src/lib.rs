@@ -16,6 +16,7 @@ mod fold;
 mod group;
 mod guard;
 mod keyless;
+mod oids;
 mod pipeline;
 mod plan;
 mod retry;

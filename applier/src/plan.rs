@@ -5,16 +5,18 @@
 //! are barriers. The invariant: the steps, run in order, leave what the changes in source order leave,
 //! or fail; a step that cannot promise that is not planned as a set.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pgtrail_log::{Change, CopyFormat, Datum, Position, RelationVersionId, Tuple};
+use pgtrail_log::{Change, CopyFormat, Position, RelationVersionId, Tuple};
 
 use crate::Error;
 use crate::fold::fold;
 use crate::group::{image_bytes, relations_of};
 use crate::keyless::{Run, RunKind, apart, runs};
+use crate::oids;
 use crate::statement::{Carrier, Shape, encode, travelling, written};
 use crate::target::{Method, Target};
 use crate::tuple::{ColumnSet, Formats, unchanged};
@@ -96,7 +98,7 @@ pub(crate) fn plan(
 struct Open<'c> {
     id: RelationVersionId,
     target: Arc<Target>,
-    changes: Vec<(Position, &'c Change)>,
+    changes: Vec<(Position, Cow<'c, Change>)>,
     large: bool,
 }
 
@@ -123,16 +125,16 @@ impl<'c> Planner<'c> {
         }
         let Some(id) = relations_of(change).first() else { return Ok(()) };
         let target = target(id)?;
-        refuse_foreign_oids(&target, change).map_err(|error| error.at(Some(position)))?;
+        let change = localised(&target, change).map_err(|error| error.at(Some(position)))?;
         if self.mode == Mode::Rows {
-            self.push_row(target, position, change);
+            self.push_row(target, position, &change);
             return Ok(());
         }
         let relation = target.source.relation;
         if self.open.iter().any(|open| open.target.source.relation == relation && open.id != *id) {
             self.close();
         }
-        let large = image_bytes(change) > LARGE_IMAGE;
+        let large = image_bytes(&change) > LARGE_IMAGE;
         match self.open.iter_mut().find(|open| open.id == *id) {
             Some(open) => {
                 open.large |= large;
@@ -187,30 +189,17 @@ fn row_steps(target: &Arc<Target>, position: Position, change: &Change) -> Vec<R
     }
 }
 
-/// A server that insists on its own type oids inside arrays and row types cannot take another's.
-fn refuse_foreign_oids(target: &Target, change: &Change) -> Result<(), Error> {
-    if target.refuses_binary.is_empty() {
-        return Ok(());
+/// The change as the destination can take it.
+fn localised<'c>(target: &Target, change: &'c Change) -> Result<Cow<'c, Change>, Error> {
+    if target.own_oids.is_empty() {
+        return Ok(Cow::Borrowed(change));
     }
-    let images: [Option<&Tuple>; 2] = match change {
-        Change::Insert { new, .. } => [Some(new), None],
-        Change::Update { old, new, .. } => [old.tuple(), Some(new)],
-        Change::Delete { old, .. } => [old.tuple(), None],
-        Change::Truncate { .. } | Change::Message { .. } => [None, None],
-    };
-    let refused = |tuple: &Tuple| {
-        tuple.iter().enumerate().any(|(number, datum)| {
-            matches!(datum, Datum::Binary(_)) && target.refuses_binary.contains(number)
-        })
-    };
-    if images.into_iter().flatten().any(refused) {
-        return Err(target.mismatch(
-            "the destination's version cannot take binary values of arrays and row types of \
-             user-defined types",
-            "Use a destination of PostgreSQL 14 or later, or leave the table out.",
-        ));
-    }
-    Ok(())
+    oids::in_change(&target.own_oids, change).map(Cow::Owned).map_err(|_| {
+        target.mismatch(
+            "a row type or array has other parts at the destination than in the log",
+            "Make the types the same on both sides, or leave the table out.",
+        )
+    })
 }
 
 /// Folded by key: removals, then new values, then new rows.
@@ -220,7 +209,7 @@ fn by_key(open: &Open<'_>) -> Option<Vec<Step>> {
     }
     let target = &open.target;
     let key = &target.key.as_ref()?.columns;
-    let folded = fold(key, open.changes.iter().map(|(_, change)| *change)).ok()?;
+    let folded = fold(key, open.changes.iter().map(|(_, change)| change.as_ref())).ok()?;
     let carrier = carrier(folded.formats);
     let mut steps = Vec::new();
     if !folded.absent.is_empty() {
@@ -247,7 +236,7 @@ fn only_inserts(open: &Open<'_>) -> Option<Vec<Step>> {
     let mut formats = Formats::default();
     let mut rows = Vec::with_capacity(open.changes.len());
     for (_, change) in &open.changes {
-        let Change::Insert { new, .. } = change else { return None };
+        let Change::Insert { new, .. } = change.as_ref() else { return None };
         formats.see(new);
         rows.push(new.clone());
     }
@@ -257,7 +246,7 @@ fn only_inserts(open: &Open<'_>) -> Option<Vec<Step>> {
 /// In runs of equal kind.
 fn by_text(open: &Open<'_>) -> Option<Vec<Step>> {
     let target = &open.target;
-    let changes = open.changes.iter().map(|(_, change)| *change);
+    let changes = open.changes.iter().map(|(_, change)| change.as_ref());
     if changes.clone().any(|change| apart(target, change).is_some()) {
         return None;
     }

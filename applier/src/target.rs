@@ -4,20 +4,21 @@
 //! are applied. The invariant: a `Target` exists only where every column of the log has its column at
 //! the destination and every other column there can do without a value.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pgtrail_log::{Column, RelationVersion, ReplicaIdentity};
+use pgtrail_postgres::Session;
 use pgtrail_postgres::mapping::Mapping;
 use pgtrail_postgres::quote::quote_ident;
 use pgtrail_postgres::schema::{
     Generated, Identity, RelationKind, Table, TableColumn, TypeKind, UniqueIndex, load_table,
 };
-use pgtrail_postgres::{Capabilities, Session};
 use tokio_postgres::types::Type;
 
 use crate::Error;
-use crate::tuple::ColumnSet;
+use crate::oids::{self, Shape};
 
 /// First oid that is not pinned to one built-in object in every database.
 const FIRST_UNPINNED_OID: u32 = 10_000;
@@ -96,8 +97,8 @@ pub(crate) struct Target {
     pub key: Option<Key>,
     /// Constraints to be looked after.
     pub deferrable: Vec<Deferrable>,
-    /// Columns that cannot take another database's binary values.
-    pub refuses_binary: ColumnSet,
+    /// Columns, by the log's number, whose binary values must carry the destination's own type oids.
+    pub own_oids: HashMap<usize, Shape>,
     /// Columns all have the same types on both sides.
     same_types: bool,
     /// Triggers or rules act on our changes.
@@ -134,8 +135,8 @@ impl Target {
             None => None,
         };
         let deferrable = load_deferrable(session, &table, &columns).await?;
-        let refuses_binary = refuses_binary(capabilities, &table, &columns);
-        Ok(Target { refuses_binary, ..Target::of(source, table, columns, key, deferrable) })
+        let own_oids = own_oids(session, &columns).await?;
+        Ok(Target { own_oids, ..Target::of(source, table, columns, key, deferrable) })
     }
 
     /// Puts together what was loaded.
@@ -148,7 +149,7 @@ impl Target {
     ) -> Target {
         Target {
             id: next_id(),
-            refuses_binary: ColumnSet::default(),
+            own_oids: HashMap::new(),
             same_types: columns.iter().all(|column| column.same_type),
             fires: table.replica_triggers().next().is_some()
                 || table.replica_rules().next().is_some(),
@@ -455,20 +456,20 @@ async fn load_deferrable(
 }
 
 /// Columns whose binary values carry oids of user-defined types, where the server insists on its own.
-fn refuses_binary(
-    capabilities: &Capabilities,
-    table: &Table,
+async fn own_oids(
+    session: &Session,
     columns: &[TargetColumn],
-) -> ColumnSet {
-    if capabilities.foreign_type_oids {
-        return ColumnSet::default();
+) -> Result<HashMap<usize, Shape>, Error> {
+    if session.capabilities().foreign_type_oids {
+        return Ok(HashMap::new());
     }
-    let refuses = |column: &TargetColumn| {
-        table.column_by_attnum(column.attnum).is_some_and(|found| {
-            let made_of_others =
-                found.base_type.is_array() || found.base_type.kind == TypeKind::Composite;
-            made_of_others && found.base_type.oid >= FIRST_UNPINNED_OID
-        })
-    };
-    columns.iter().enumerate().filter(|(_, c)| refuses(c)).map(|(number, _)| number).collect()
+    let user_defined = |column: &&TargetColumn| column.source_type_oid >= FIRST_UNPINNED_OID;
+    let wanted: Vec<u32> =
+        columns.iter().filter(user_defined).map(|column| column.source_type_oid).collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let shapes = oids::load(session, &wanted).await?;
+    let of = |column: &TargetColumn| shapes.get(&column.source_type_oid).cloned();
+    Ok(columns.iter().enumerate().filter_map(|(n, column)| Some((n, of(column)?))).collect())
 }

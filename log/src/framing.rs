@@ -21,18 +21,18 @@ const BLOCK_BYTES: usize = 32 << 10;
 
 /// Looks at the list of files that is in force and at every write-ahead log.
 pub(crate) fn refuse_recycled(database: &Path) -> Result<(), Error> {
-    let current = database.join("CURRENT");
-    let name = match fs::read(&current) {
-        // RocksDB replaces the file by renaming; it is never missing in between.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(Error::corrupt("the database (its file CURRENT is missing)"));
+    loop {
+        let name = manifest(database)?;
+        if !name.starts_with("MANIFEST-") || name.contains('/') {
+            break;
         }
-        other => other.map_err(Error::io("read", &current))?,
-    };
-    let name = String::from_utf8_lossy(&name);
-    let name = name.trim_end();
-    if name.starts_with("MANIFEST-") && !name.contains('/') {
-        look_at(&database.join(name))?;
+        if look_at(&database.join(&name))? {
+            break;
+        }
+        // The writer may have begun another meanwhile.
+        if manifest(database)? == name {
+            return Err(Error::corrupt(format!("the database (its file {name} is missing)")));
+        }
     }
     for entry in fs::read_dir(database).map_err(Error::io("read", database))? {
         let path = entry.map_err(Error::io("read", database))?.path();
@@ -43,10 +43,23 @@ pub(crate) fn refuse_recycled(database: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn look_at(path: &Path) -> Result<(), Error> {
+/// The name of the list of files that is in force.
+fn manifest(database: &Path) -> Result<String, Error> {
+    let current = database.join("CURRENT");
+    match fs::read(&current) {
+        Ok(name) => Ok(String::from_utf8_lossy(&name).trim_end().to_owned()),
+        // RocksDB replaces the file by renaming; it is never missing in between.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Error::corrupt("the database (its file CURRENT is missing)"))
+        }
+        Err(error) => Err(Error::io("read", &current)(error)),
+    }
+}
+
+/// Whether the file is there; the writer removes files at any time.
+fn look_at(path: &Path) -> Result<bool, Error> {
     let mut file = match File::open(path) {
-        // The writer removes files at any time; RocksDB says if it misses one.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         other => other.map_err(Error::io("open", path))?,
     };
     let mut block = Vec::with_capacity(BLOCK_BYTES);
@@ -59,7 +72,7 @@ fn look_at(path: &Path) -> Result<(), Error> {
             return Err(Error::corrupt(format!("the framing of {name}")));
         }
         if block.len() < BLOCK_BYTES {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

@@ -25,6 +25,8 @@ mod store;
 mod tests;
 mod writer;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod model;
 
 pub use applied::{AppliedCheckpoint, read_applied, remove_applied, write_applied};

@@ -89,6 +89,12 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// RocksDB has no kind of its own for a file that is not there.
+fn is_missing_file(error: &rocksdb::Error) -> bool {
+    error.kind() == rocksdb::ErrorKind::IOError
+        && error.as_ref().contains("No such file or directory")
+}
+
 impl Store {
     /// Opens the database at `path`, which is not the log's directory but [`database`] in it.
     pub(crate) fn open(path: &Path, role: Role<'_>) -> Result<Store, Error> {
@@ -112,7 +118,12 @@ impl Store {
                 DB::open_cf_descriptors_read_only(&options, path, families, false)
             }
         };
-        opened.map(|db| Store { db }).map_err(Error::storage("opening"))
+        // Nobody else removes files while a writer or a reader of what it left is there.
+        let alone = matches!(role, Role::Writer(_) | Role::ReadOnly(..));
+        opened.map(|db| Store { db }).map_err(|error| match alone && is_missing_file(&error) {
+            true => Error::corrupt(format!("the database ({error})")),
+            false => Error::storage("opening")(error),
+        })
     }
 
     pub(crate) fn db(&self) -> &DB {

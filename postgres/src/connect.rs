@@ -26,7 +26,7 @@ use crate::{Error, conninfo};
 use authenticated::{Authenticated, Passthrough};
 
 pub use raw::{Message, RawSession, Row, query_message, unexpected};
-pub use settings::{SessionSettings, newer_settings_query};
+pub use settings::{PINNED_EVERYWHERE, SessionSettings, newer_settings_query};
 
 /// Opens an SQL session.
 ///

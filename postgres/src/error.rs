@@ -121,11 +121,11 @@ impl Error {
             | Error::Tls { .. }
             | Error::Refused { .. }
             | Error::Authentication { .. }
-            | Error::WrongTarget { .. } => Disposition::Unreachable,
+            | Error::WrongTarget { .. }
+            | Error::Closed { .. }
+            | Error::Timeout { .. } => Disposition::Unreachable,
             Error::Database(server) => sqlstate::disposition_of(&server.sqlstate),
-            Error::Closed { .. } | Error::Timeout { .. } | Error::Protocol { .. } => {
-                Disposition::Retry
-            }
+            Error::Protocol { .. } => Disposition::Retry,
             Error::Client(_) => Disposition::Bug,
         }
     }

@@ -81,6 +81,16 @@ pub enum Error {
         /// Where the slot is.
         confirmed_flush_lsn: Lsn,
     },
+    /// The log once reached further: it is an older copy.
+    #[error(
+        "the log ends at {log_end}, but its reader noted at the source that it reached {noted}"
+    )]
+    LogIsOlder {
+        /// Where the log ends.
+        log_end: Lsn,
+        /// How far it had been.
+        noted: Lsn,
+    },
     /// The log knows more than the source has: the source lost WAL, or is another one.
     #[error("the log ends at {log_end}, but the source's WAL ends at {flush_lsn}")]
     LogAheadOfSource {
@@ -182,6 +192,7 @@ impl Error {
             | Error::SlotLost { .. }
             | Error::SlotUnsuitable { .. }
             | Error::LogBehindSlot { .. }
+            | Error::LogIsOlder { .. }
             | Error::LogAheadOfSource { .. }
             | Error::PublicationMissing { .. }
             | Error::PublicationChanged { .. }
@@ -215,6 +226,7 @@ impl Error {
             Error::PreparedUnknown { .. } => Some("PGT-0312"),
             Error::Decode { .. } | Error::Protocol { .. } => Some("PGT-0313"),
             Error::SlotActive { .. } => Some("PGT-0314"),
+            Error::LogIsOlder { .. } => Some("PGT-0317"),
             Error::NotLogical { .. } => Some("PGT-0315"),
             Error::TooOld { .. } => Some("PGT-0316"),
             Error::Invariant(_) => None,
@@ -253,8 +265,11 @@ impl Error {
                     .to_owned()
             }
             Error::LogBehindSlot { .. } => format!(
-                "The log was lost or restored from an older copy, or somebody advanced the slot. \
-                 If a newer copy of the log exists, restore it. Otherwise: {anew}"
+                "Somebody else read the slot or advanced it; what lies between is in no log. {anew}"
+            ),
+            Error::LogIsOlder { .. } => format!(
+                "It was restored from an older copy. If the newer one exists, put it back whole and \
+                 start again. Otherwise: {anew}"
             ),
             Error::LogAheadOfSource { .. } => format!(
                 "The source lost its newest WAL or was restored from an older backup, so the log \
@@ -356,6 +371,7 @@ mod tests {
             Error::SlotActive { slot: "s".into(), holder: "process 1".into() },
             Error::NotLogical { wal_level: "replica".into() },
             Error::TooOld { version: "9.6".into() },
+            Error::LogIsOlder { log_end: Lsn::new(1), noted: Lsn::new(2) },
         ];
         for (index, error) in errors.iter().enumerate() {
             let code = error.code().expect("a code");

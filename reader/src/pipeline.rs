@@ -24,7 +24,7 @@ use pgtrail_log::{DurableMark, Epoch, LogWriter};
 use pgtrail_postgres::sqlstate::code;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use self::confirm::Confirmer;
 use self::copy::Copy;
@@ -39,6 +39,9 @@ use crate::status::ReaderState;
 use crate::watch::{Member, Publication, Side, Watch, check_members};
 use crate::xid::NextXid;
 use crate::{Error, ReaderConfig, ReaderStatus, diagnose, stream};
+
+/// How long the note of the log's end at the source may take in the end.
+const NOTE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long threads that still use the log at the end are waited for.
 const LET_GO: Duration = Duration::from_secs(10);
@@ -150,8 +153,18 @@ async fn run_on(
     status.set_state(ReaderState::Stopping);
     copy.stop().await;
     pipeline.receiver.hand_over_rest().await;
+    let noting = pipeline.side.take().map(|side| (side, pipeline.config.pipeline.clone()));
     drop(pipeline);
     let written = writing.finish(&queue).await;
+    if let Some((side, pipeline)) = noting
+        && !matches!(
+            timeout(NOTE_WITHIN, side.note_log_end(&pipeline, log.mark().end_lsn)).await,
+            Ok(Ok(()))
+        )
+    {
+        // The next reader notes it.
+        tracing::debug!("the log's end was not noted at the source");
+    }
     if let Some(feedback) = confirmer.detach()
         && let Err(error) = feedback.close().await
     {
@@ -199,6 +212,8 @@ struct Pipeline {
     connected: watch::Sender<bool>,
     /// As it was last seen.
     publication: Option<Publication>,
+    /// The side connection beside the stream, or beside the last one.
+    side: Option<Arc<Side>>,
     knows_types: bool,
     /// A type turned up that does not travel in binary: no more binary in this process.
     text_only: bool,
@@ -227,6 +242,8 @@ impl Pipeline {
             receiver: Receiver::new(assembler, links, config.stop_at.map(reachable)),
             retry: Retry::new(config.connect_retry, config.error_retry),
             watch: Watch {
+                pipeline: config.pipeline.clone(),
+                log: Arc::clone(log),
                 slot: config.slot.clone(),
                 publication: config.publication.clone(),
                 selection: config.selection.clone(),
@@ -237,6 +254,7 @@ impl Pipeline {
             status,
             connected,
             publication: None,
+            side: None,
             knows_types: false,
             text_only: false,
         }
@@ -315,6 +333,7 @@ impl Pipeline {
         let known = self.publication.take().unwrap_or_else(|| self.published_at_first(&opened));
         check_members(&opened.side, &self.config.publication, &known, &opened.publication).await?;
         self.publication = Some(opened.publication.clone());
+        self.side = Some(Arc::clone(&opened.side));
 
         self.retry.connected();
         self.status.set_binary(opened.binary_types.is_some());

@@ -18,7 +18,7 @@ mod stream;
 use std::time::Duration;
 
 use pgtrail_log::Lsn;
-use pgtrail_postgres::connect::{self, RawSession, Row, newer_settings_query};
+use pgtrail_postgres::connect::{self, PINNED_EVERYWHERE, RawSession, Row, newer_settings_query};
 use pgtrail_postgres::error::ServerError;
 use pgtrail_postgres::{Capabilities, ConnInfo, Error};
 
@@ -29,25 +29,6 @@ pub use stream::{ReplicationReader, ReplicationStream};
 
 /// How long a source may say nothing at all before it counts as gone.
 pub const DEFAULT_PEER_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Pinned in the startup packet: pgoutput's text follows the walsender's own settings, which
-/// `alter database` and `alter role` would otherwise decide. The limits would end the session that
-/// keeps an exported snapshot alive.
-const STARTUP: &[(&str, &str)] = &[
-    ("replication", "database"),
-    ("datestyle", "ISO, YMD"),
-    // money travels as text, and its text is the locale's.
-    ("lc_monetary", "C"),
-    ("intervalstyle", "postgres"),
-    ("timezone", "UTC"),
-    ("extra_float_digits", "3"),
-    ("bytea_output", "hex"),
-    ("xmloption", "content"),
-    ("search_path", "pg_catalog, pg_temp"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
-];
 
 /// A replication session that runs commands. [`ReplicationClient::start`] turns it into a stream.
 #[derive(Debug)]
@@ -85,7 +66,11 @@ impl ReplicationClient {
     /// # Errors
     /// When no server can be reached, or none lets the role in.
     pub async fn connect(info: &ConnInfo) -> Result<ReplicationClient, Error> {
-        let mut session = connect::open(info, STARTUP).await?;
+        // In the startup packet: pgoutput's text follows the walsender's own settings, which
+        // `alter database` and `alter role` would otherwise decide. The limits would end the session
+        // that keeps an exported snapshot alive.
+        let startup = [&[("replication", "database")], PINNED_EVERYWHERE].concat();
+        let mut session = connect::open(info, &startup).await?;
         session.query(&newer_settings_query()).await?;
         let rows = session.query("show server_version_num").await?;
         let version = rows.first().and_then(|row| row.text(0)).and_then(|text| text.parse().ok());

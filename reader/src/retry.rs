@@ -90,8 +90,8 @@ mod tests {
         })
     }
 
-    fn closed() -> Error {
-        Error::Postgres(pgtrail_postgres::Error::Closed { source: None })
+    fn garbled() -> Error {
+        Error::Postgres(pgtrail_postgres::Error::Protocol { what: "an empty answer".to_owned() })
     }
 
     fn active() -> Error {
@@ -102,7 +102,7 @@ mod tests {
     fn before_the_first_connection_only_a_held_slot_is_waited_for() {
         let now = Instant::now();
         assert_eq!(Retry::new(HOUR, MINUTE).after(&unreachable(), now), None);
-        assert_eq!(Retry::new(HOUR, MINUTE).after(&closed(), now), None);
+        assert_eq!(Retry::new(HOUR, MINUTE).after(&garbled(), now), None);
         assert!(Retry::new(HOUR, MINUTE).after(&active(), now).is_some());
     }
 
@@ -111,12 +111,12 @@ mod tests {
         let now = Instant::now();
         let mut retry = Retry::new(HOUR, MINUTE);
         retry.connected();
-        assert!(retry.after(&closed(), now).is_some());
-        assert!(retry.after(&closed(), now + MINUTE).is_none());
+        assert!(retry.after(&garbled(), now).is_some());
+        assert!(retry.after(&garbled(), now + MINUTE).is_none());
         assert!(retry.after(&unreachable(), now + MINUTE).is_some());
         assert!(retry.after(&unreachable(), now + HOUR).is_none());
         retry.worked(Duration::ZERO, true);
-        assert!(retry.after(&closed(), now + HOUR).is_some());
+        assert!(retry.after(&garbled(), now + HOUR).is_some());
     }
 
     #[test]
@@ -133,10 +133,10 @@ mod tests {
         let now = Instant::now();
         let mut retry = Retry::new(HOUR, HOUR);
         retry.connected();
-        let pauses: Vec<_> = (0..12).filter_map(|_| retry.after(&closed(), now)).collect();
+        let pauses: Vec<_> = (0..12).filter_map(|_| retry.after(&garbled(), now)).collect();
         assert!(pauses.iter().all(|pause| *pause <= PAUSE.1));
         assert!(pauses.last() >= Some(&(PAUSE.1 / 2)));
         retry.worked(HEALTHY, false);
-        assert!(retry.after(&closed(), now) <= Some(PAUSE.0));
+        assert!(retry.after(&garbled(), now) <= Some(PAUSE.0));
     }
 }

@@ -49,7 +49,16 @@ pub(crate) async fn open(
     let slot = slot.ok_or_else(|| Error::SlotMissing { slot: config.slot.clone() })?;
     let mut client = ReplicationClient::connect(&config.conninfo).await?;
     let system = client.identify_system().await?;
-    let confirmed = check_start(log.identity(), log_end, &system, &slot)?;
+    let confirmed = match check_start(log.identity(), log_end, &system, &slot) {
+        Err(behind @ Error::LogBehindSlot { .. }) => {
+            let noted = side.noted_log_end(&config.pipeline).await?;
+            return Err(match noted.filter(|noted| *noted > log_end) {
+                Some(noted) => Error::LogIsOlder { log_end, noted },
+                None => behind,
+            });
+        }
+        checked => checked?,
+    };
     let publication = side.publication(&config.publication, &config.selection).await?;
     let publication = check_publication(&config.publication, publication, known_publication)?;
 

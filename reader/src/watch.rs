@@ -1,6 +1,7 @@
 //! The side connection: what the stream does not say about slot, publication and types.
 //!
-//! Owns the questions asked of the source beside the stream, and the watch that repeats some of them.
+//! Owns the questions asked of the source beside the stream, the watch that repeats some of them, and
+//! the one note the reader leaves there.
 //! The invariant: a publication that no longer publishes all it must is a halt, never a quiet stream.
 //! A dropped one breaks the slot for good on some versions and is skipped in silence on others.
 
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgtrail_log::{Lsn, Snapshot, Xid};
+use pgtrail_log::{LogWriter, Lsn, Snapshot, Xid};
 use pgtrail_postgres::schema::binary::binary_safe;
 use pgtrail_postgres::selection::Selection;
 use pgtrail_postgres::{ConnInfo, Session, SessionSettings, connect};
@@ -87,6 +88,26 @@ impl Side {
             "logical" => Ok(()),
             _ => Err(Error::NotLogical { wal_level }),
         }
+    }
+
+    /// How far the log of this pipeline has been, as its reader noted here.
+    pub(crate) async fn noted_log_end(&self, pipeline: &str) -> Result<Option<Lsn>, Error> {
+        let sql = "select log_end::text from pgtrail.pipeline where name = $1";
+        let rows = self.query(sql, &[(&pipeline, Type::TEXT)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let noted: Option<String> = get(row, 0)?;
+        noted
+            .map(|text| text.parse().map_err(|_| unexpected("pgtrail.pipeline.log_end")))
+            .transpose()
+    }
+
+    /// Notes how far the log is: a log that was restored from an older copy is known by it.
+    pub(crate) async fn note_log_end(&self, pipeline: &str, log_end: Lsn) -> Result<(), Error> {
+        let sql = "update pgtrail.pipeline set log_end = $2::text::pg_catalog.pg_lsn \
+                   where name = $1 and log_end is distinct from $2::text::pg_catalog.pg_lsn";
+        let log_end = log_end.to_string();
+        self.query(sql, &[(&pipeline, Type::TEXT), (&log_end, Type::TEXT)]).await?;
+        Ok(())
     }
 
     /// The source's next full transaction id.
@@ -292,6 +313,8 @@ fn unexpected(what: &'static str) -> Error {
 /// Repeats the questions that matter until one has an answer that ends the stream.
 #[derive(Clone)]
 pub(crate) struct Watch {
+    pub(crate) pipeline: String,
+    pub(crate) log: Arc<LogWriter>,
     pub(crate) slot: String,
     pub(crate) publication: String,
     pub(crate) selection: Selection,
@@ -303,9 +326,20 @@ impl Watch {
     /// Ends only with an error.
     pub(crate) async fn run(self, side: Arc<Side>, mut known: Publication) -> Error {
         let mut looks = 0;
+        let mut noted = None;
+        let mut may_note = true;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             looks += 1;
+            // Only a log that has grown: a note is WAL, and would be the cause of the next.
+            let mark = self.log.mark();
+            if may_note && noted != Some(mark.seq) {
+                if let Err(error) = side.note_log_end(&self.pipeline, mark.end_lsn).await {
+                    tracing::warn!(%error, "cannot note the log's end in pgtrail.pipeline");
+                    may_note = false;
+                }
+                noted = Some(mark.seq);
+            }
             match self.look(&side, &known, looks).await {
                 Ok(now) => known = now,
                 Err(error) => return error,

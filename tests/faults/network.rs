@@ -56,6 +56,7 @@ async fn n2_cut_at_any_byte() {
     let poller = ledger.poll();
     let load = ledger.start();
     let mut random = rng(seed("n2 places"), 1);
+    let target = link.destination.connect().await;
     for round in 0..40 {
         let proxy = if round % 2 == 0 { &source } else { &destination };
         let cuts = proxy.cuts();
@@ -64,6 +65,11 @@ async fn n2_cut_at_any_byte() {
         let span = if round % 2 == 0 { span } else { span / 30 };
         proxy.cut_after(random.random_range(0..span));
         wait_until("the cut", WITHIN, async || proxy.cuts() > cuts).await;
+        let arrived = target.number("select count(*) from ledger").await;
+        wait_until("what comes after the cut", WITHIN, async || {
+            target.number("select count(*) from ledger").await > arrived
+        })
+        .await;
     }
     load.stop().await;
     ledger.verify(WITHIN).await;

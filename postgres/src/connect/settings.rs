@@ -4,10 +4,10 @@ use crate::quote::{quote_ident, quote_literal};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionSettings(Vec<(String, String)>);
 
-/// Known to every supported server.
-const PINNED: &[(&str, &str)] = &[
+/// What every session is pinned to, walsenders included: they refuse nothing of this in their startup
+/// packet, and pgoutput's text follows it.
+pub const PINNED_EVERYWHERE: &[(&str, &str)] = &[
     // How values look as text.
-    ("client_encoding", "UTF8"),
     ("datestyle", "ISO, YMD"),
     // money travels as text, and its text is the locale's.
     ("lc_monetary", "C"),
@@ -16,18 +16,23 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("xmloption", "content"),
-    // How statements are read.
     ("search_path", "pg_catalog, pg_temp"),
+    // What would end a statement or a session behind our back.
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+];
+
+/// Known to every supported server.
+const PINNED: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    // How statements are read.
     ("standard_conforming_strings", "on"),
     ("array_nulls", "on"),
     ("transform_null_equals", "off"),
     ("quote_all_identifiers", "off"),
     // Policies fail loudly instead of hiding rows.
     ("row_security", "off"),
-    // What would end a statement or a session behind our back.
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
@@ -42,7 +47,7 @@ impl SessionSettings {
     /// What every session is pinned to.
     pub fn pinned() -> SessionSettings {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        SessionSettings(PINNED.iter().map(own).collect())
+        SessionSettings(PINNED_EVERYWHERE.iter().chain(PINNED).map(own).collect())
     }
 
     /// The same with one more setting, or another value of one.

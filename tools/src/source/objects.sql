@@ -9,6 +9,8 @@ create table if not exists pgtrail.pipeline (
     -- Of the log that belongs to the slot; null while init is at work, so that one cut short is
     -- recognised.
     incarnation text,
+    -- How far the log has been, as its reader noted. A log that ends before is an older copy.
+    log_end pg_lsn,
     created_at timestamptz not null default pg_catalog.now()
 );
 
