@@ -50,6 +50,7 @@ rocksdb: setup checkout
 
 build: rocksdb ## the pgtrail binary
 	@$(CARGO) build --release --locked --bin pgtrail
+	@echo "$(BIN)/pgtrail"
 
 # Two binaries: the one that users get, and the same with failpoints for the suites that need them.
 build-tests: setup-test rocksdb

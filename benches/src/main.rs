@@ -11,16 +11,14 @@ mod report;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Command, Parser, Subcommand};
 
-use crate::report::Report;
-
-/// Measures pgtrail against pg_recvlogical and a native subscription.
+/// Measures pgtrail against pg_recvlogical and a native subscription: everything, or one of these.
 #[derive(Parser, Debug)]
 struct Arguments {
     #[command(subcommand)]
-    what: What,
-    /// Also write the report as JSON to this file.
+    what: Option<What>,
+    /// Also write the reports as JSON to this file.
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -38,18 +36,28 @@ enum What {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = match &arguments.what {
-        What::Tpcb(options) => backlog::measure(&runtime, options)?,
-        What::Latency(options) => runtime.block_on(latency::measure(options))?,
+    let whats = match arguments.what {
+        Some(what) => vec![what],
+        None => vec![What::Tpcb(defaults()?), What::Latency(defaults()?)],
     };
-    emit(&report, arguments.json.as_deref())
-}
-
-fn emit(report: &Report, json: Option<&std::path::Path>) -> Result<()> {
-    println!("{}", report.table());
-    if let Some(path) = json {
-        std::fs::write(path, serde_json::to_vec_pretty(report)?)
+    let mut reports = Vec::new();
+    for what in &whats {
+        let report = match what {
+            What::Tpcb(options) => backlog::measure(&runtime, options)?,
+            What::Latency(options) => runtime.block_on(latency::measure(options))?,
+        };
+        println!("{}\n", report.table());
+        reports.push(report);
+    }
+    if let Some(path) = arguments.json {
+        std::fs::write(&path, serde_json::to_vec_pretty(&reports)?)
             .with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The options that nothing on the command line gives.
+fn defaults<T: Args>() -> Result<T> {
+    let command = T::augment_args(Command::new("defaults"));
+    Ok(T::from_arg_matches(&command.try_get_matches_from(["defaults"])?)?)
 }

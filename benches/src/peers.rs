@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use pgtrail_tests::{Cluster, Database, Sql, pgtrail_binary};
 
 /// Name of the publication that the peers read.
-pub(crate) const PUBLICATION: &str = "bench";
+const PUBLICATION: &str = "bench";
 
 /// Every peer connects over TCP, as real ones do.
 pub(crate) fn over_tcp(database: Database) -> Database {
@@ -85,6 +85,12 @@ pub(crate) fn recvlogical(source: &Cluster, database: &Database, slot: &str, end
         .args(["-o", "proto_version=1", "-o"])
         .arg(format!("publication_names={PUBLICATION}"));
     command
+}
+
+/// Makes the publication the peers read. By name: a native subscription refuses one that holds tables
+/// its own side does not have, and pgtrail's are among all tables.
+pub(crate) async fn publish(database: &Database, tables: &str) {
+    database.exec(&format!("create publication {PUBLICATION} for table {tables}")).await;
 }
 
 /// A native subscription on a slot that exists, and how long it takes to reach `end` from the moment

@@ -23,7 +23,7 @@ use crate::format::transactions::{Block, Body, LoggedTransaction};
 use crate::keys;
 use crate::mark::{MarkFile, Witness};
 use crate::model::{Change, ChangeRecord, Position};
-use crate::recovery::Contents;
+use crate::recovery::{Contents, read_schema};
 use crate::store::{self, Recovery, Role, Store, on_entry};
 use crate::writer::pending::{PendingKey, PendingRef};
 
@@ -389,6 +389,9 @@ impl Check<'_> {
             }
         }
         self.initial_set();
+        if let Err(error) = read_schema(self.store) {
+            self.report.found("schema", &error);
+        }
     }
 
     fn initial_set(&mut self) {

@@ -177,6 +177,16 @@ impl LogFollower {
         })
     }
 
+    /// The source's schema as it was before the initial copy, once it is there.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn schema(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.look_for(Missing { what: "the schema", number: 1 }, |store| {
+            recovery::read_schema(store).map(Some)
+        })
+    }
+
     /// The complete bases, by number.
     ///
     /// # Errors

@@ -42,6 +42,10 @@ pub(crate) mod meta {
     pub(crate) const PURGED: &[u8] = b"purged";
     /// The initial set.
     pub(crate) const INITIAL_SET: &[u8] = b"initial_set";
+    /// What the schema's pieces add up to.
+    pub(crate) const SCHEMA: &[u8] = b"schema";
+    /// Prefix of the schema's pieces.
+    pub(crate) const SCHEMA_PIECE: &[u8] = b"schema_piece/";
     /// Bases begun.
     pub(crate) const BASES_BEGUN: &[u8] = b"bases_begun";
     /// Prefix of the headers of complete bases.
@@ -49,7 +53,7 @@ pub(crate) mod meta {
     /// Prefix of the marks of bases begun and not complete.
     pub(crate) const BASE_OPEN: &[u8] = b"base_open/";
 
-    /// A prefix and the number of a base.
+    /// A prefix and the number of a base or piece.
     pub(crate) fn numbered(prefix: &[u8], id: u64) -> Vec<u8> {
         [prefix, &id.to_be_bytes()].concat()
     }

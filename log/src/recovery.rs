@@ -14,9 +14,11 @@ use prost::Message;
 use crate::base::{BaseHeader, InitialSet};
 use crate::error::Error;
 use crate::format::block::{self, BlockHeader};
+use crate::format::compress;
 use crate::format::envelope::{self, Kind};
 use crate::format::messages::{
     BaseMessage, Counter, IdentityMessage, InitialSetMessage, PurgedMessage, RelationMessage,
+    SchemaMessage, SchemaPieceHeader,
 };
 use crate::format::values;
 use crate::identity::Identity;
@@ -45,6 +47,7 @@ pub(crate) struct Contents {
     pub(crate) connection: u64,
     pub(crate) watermark: Lsn,
     pub(crate) purged: PurgedTo,
+    pub(crate) schema: Option<SchemaMessage>,
     pub(crate) initial_set: Option<InitialSet>,
     pub(crate) bases_begun: u64,
     pub(crate) bases: BTreeMap<u64, BaseHeader>,
@@ -62,6 +65,7 @@ impl Contents {
             connection: 0,
             watermark: Lsn::INVALID,
             purged: read_purged(store)?,
+            schema: read_meta(store, meta::SCHEMA)?,
             initial_set: read_initial_set(store)?,
             bases_begun: 0,
             bases: read_bases(store)?,
@@ -232,6 +236,26 @@ pub(crate) fn read_purged(store: &Store) -> Result<PurgedTo, Error> {
 
 pub(crate) fn read_initial_set(store: &Store) -> Result<Option<InitialSet>, Error> {
     Ok(read_meta::<InitialSetMessage>(store, meta::INITIAL_SET)?.map(InitialSet::from))
+}
+
+/// The source's schema, if the log has it.
+pub(crate) fn read_schema(store: &Store) -> Result<Option<Vec<u8>>, Error> {
+    let Some(header) = read_meta::<SchemaMessage>(store, meta::SCHEMA)? else { return Ok(None) };
+    let damaged = || Error::corrupt("the schema");
+    let (mut schema, mut crc) = (Vec::new(), 0);
+    for n in 0..header.pieces {
+        let key = meta::numbered(meta::SCHEMA_PIECE, n);
+        let value = store.get(store.meta(), key)?.ok_or_else(damaged)?;
+        let what = || format!("piece {n} of the schema");
+        let piece = envelope::open::<SchemaPieceHeader>(Kind::Schema, &value, what)?;
+        if piece.header.n != n {
+            return Err(Error::corrupt(what()));
+        }
+        crc = envelope::chain(crc, piece.crc);
+        compress::expand(piece.header.coding, piece.payload, &mut schema).ok_or_else(damaged)?;
+    }
+    let whole = (schema.len() as u64, crc) == (header.raw_length, header.crc);
+    whole.then_some(Some(schema)).ok_or_else(damaged)
 }
 
 pub(crate) fn read_bases(store: &Store) -> Result<BTreeMap<u64, BaseHeader>, Error> {

@@ -8,6 +8,7 @@
 mod base;
 pub(crate) mod pending;
 mod purge;
+mod schema;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -89,6 +90,7 @@ struct State {
     purged: PurgedTo,
     connection: u64,
     accounts: HashMap<PendingKey, PendingAccount>,
+    has_schema: bool,
     initial_set: Option<InitialSet>,
     bases_begun: u64,
     bases: BTreeMap<u64, BaseHeader>,
@@ -250,6 +252,7 @@ impl Shared {
             purged: contents.purged,
             connection: contents.connection,
             accounts: HashMap::new(),
+            has_schema: contents.schema.is_some(),
             initial_set: contents.initial_set,
             bases_begun: contents.bases_begun,
             bases: contents.bases,

@@ -28,6 +28,7 @@ pub use self::error::Error;
 pub use self::rows::MalformedCopy;
 use self::table::{Attempt, Context};
 use crate::ReaderStatus;
+use crate::retention::Fullness;
 
 /// What the initial copy needs to know.
 #[derive(Clone, Debug)]
@@ -61,6 +62,8 @@ const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::
 /// Publication and slot have to exist: the set is planned, and each table read, under snapshots that
 /// see all that the slot's exported snapshot (kept in the log's identity) saw.
 ///
+/// While the disk is full no more rows are read.
+///
 /// # Errors
 /// At the first failure that trying again will not mend, at once; at another, when the tables being
 /// read meanwhile are done.
@@ -68,6 +71,7 @@ pub async fn copy_initial(
     log: Arc<LogWriter>,
     config: &BaseConfig,
     status: Arc<ReaderStatus>,
+    fullness: watch::Receiver<Fullness>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<Outcome, Error> {
     if log.initial_set().is_some_and(|set| set.complete) {
@@ -75,7 +79,7 @@ pub async fn copy_initial(
     }
     let (alive, mut ended) = mpsc::channel(1);
     let exported = Arc::new(log.identity().exported_snapshot.clone());
-    let context = Context { log, status, exported, alive };
+    let context = Context { log, status, fullness, exported, alive };
     let outcome = tokio::select! {
         outcome = copy_set(context, config) => outcome,
         // An error means that nobody is left who could ask, so nobody waits for an answer either.

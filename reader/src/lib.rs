@@ -27,4 +27,5 @@ mod xid;
 pub use config::{ReaderConfig, Retention};
 pub use error::Error;
 pub use pipeline::run;
+pub use retention::Fullness;
 pub use status::{ReaderState, ReaderStatus, StatusSnapshot};

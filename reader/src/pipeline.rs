@@ -33,7 +33,7 @@ use self::receive::{Ended, Links, Receiver};
 use self::writer::{LogQueue, Writing};
 use crate::assemble::{Assembler, Limits};
 use crate::config::reachable;
-use crate::retention::Keeper;
+use crate::retention::{Fullness, Keeper};
 use crate::retry::Retry;
 use crate::status::ReaderState;
 use crate::watch::{Member, Publication, Side, Watch, check_members};
@@ -121,7 +121,7 @@ async fn run_on(
 
     let copied = log.initial_set().is_some_and(|set| set.complete);
     let (copied, is_copied) = watch::channel(copied);
-    let (full, is_full) = watch::channel(false);
+    let (fullness, is_full) = watch::channel(Fullness::Room);
     let (connected, is_connected) = watch::channel(false);
     let keeper = Keeper {
         log: Arc::clone(&log),
@@ -129,8 +129,15 @@ async fn run_on(
         retention: config.retention.clone(),
         appliers: config.appliers.clone(),
     };
-    let mut copy =
-        Copy::start(&callers, Arc::clone(&log), &config, Arc::clone(&status), is_connected, copied);
+    let mut copy = Copy::start(
+        &callers,
+        Arc::clone(&log),
+        &config,
+        Arc::clone(&status),
+        is_connected,
+        copied,
+        is_full.clone(),
+    );
     let links = Links {
         queue: Arc::clone(&queue),
         confirmer: Arc::clone(&confirmer),
@@ -138,7 +145,7 @@ async fn run_on(
         status: Arc::clone(&status),
         durable: durable_mark,
         copied: is_copied,
-        full: is_full,
+        fullness: is_full,
     };
     let mut pipeline = Pipeline::new(config, &log, Arc::clone(&status), links, connected);
 
@@ -147,7 +154,7 @@ async fn run_on(
         () = stop => Ok(()),
         error = writing.failed() => Err(error),
         error = copy.failed() => Err(error),
-        error = keeper.run(full) => Err(error),
+        error = keeper.run(fullness) => Err(error),
         result = pipeline.stream() => result,
     };
     status.set_state(ReaderState::Stopping);

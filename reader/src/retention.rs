@@ -39,35 +39,47 @@ struct Room {
     used: u64,
 }
 
+/// Whether the log can take more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fullness {
+    /// It can.
+    Room,
+    /// It is over `max_size`: changes wait until appliers are done with older ones. The initial copy
+    /// goes on, since nothing of a table can be purged before all of it is there.
+    OverLimit,
+    /// The disk has less than `min_free`: everything waits.
+    DiskFull,
+}
+
 impl Keeper {
-    /// Runs until the process ends; ends itself only when purging fails. `full` tells the stream to
-    /// pause.
-    pub(crate) async fn run(self, full: watch::Sender<bool>) -> Error {
+    /// Runs until the process ends; ends itself only when purging fails. `fullness` tells stream and
+    /// copy to pause.
+    pub(crate) async fn run(self, fullness: watch::Sender<Fullness>) -> Error {
         let keeper = Arc::new(self);
         let clock = Clock::start();
         let mut purged: Option<Instant> = None;
         loop {
             let due = purged.is_none_or(|at| at.elapsed() >= PURGE_EVERY);
-            let (worker, was_full) = (Arc::clone(&keeper), *full.borrow());
+            let (worker, was_full) = (Arc::clone(&keeper), *fullness.borrow());
             let looked =
                 tokio::task::spawn_blocking(move || worker.look(clock.now(), due, was_full)).await;
-            let is_full = match looked {
-                Ok(Ok(is_full)) => is_full,
+            let now_full = match looked {
+                Ok(Ok(now_full)) => now_full,
                 Ok(Err(error)) => return error,
                 Err(_) => return Error::Invariant("retention panicked"),
             };
             if due {
                 purged = Some(Instant::now());
             }
-            if is_full != was_full {
-                full.send_replace(is_full);
+            if now_full != was_full {
+                fullness.send_replace(now_full);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Whether the log is too full to take more, after purging what may go.
-    fn look(&self, now: Timestamp, due: bool, was_full: bool) -> Result<bool, Error> {
+    /// Whether the log can take more, after purging what may go.
+    fn look(&self, now: Timestamp, due: bool, was: Fullness) -> Result<Fullness, Error> {
         let mut room = self.room()?;
         if due || excess(&self.retention, room) > 0 {
             let purged = self.purge(now, excess(&self.retention, room))?;
@@ -77,8 +89,8 @@ impl Keeper {
                 room = self.room()?;
             }
         }
-        let full = is_full(&self.retention, room, was_full);
-        if full && !was_full {
+        let now = fullness(&self.retention, room, was);
+        if now != Fullness::Room && was == Fullness::Room {
             tracing::warn!(
                 free_bytes = room.free,
                 used_bytes = room.used,
@@ -87,10 +99,10 @@ impl Keeper {
                 "no room in the log, reading is paused"
             );
         }
-        if was_full && !full {
+        if now == Fullness::Room && was != Fullness::Room {
             tracing::info!(free_bytes = room.free, "room in the log again, reading goes on");
         }
-        Ok(full)
+        Ok(now)
     }
 
     fn room(&self) -> Result<Room, Error> {
@@ -147,14 +159,20 @@ fn excess(retention: &Retention, room: Room) -> u64 {
 
 /// Once full, it stays so until there is a little more room than needed: pausing and going on at
 /// every block would help nobody.
-fn is_full(retention: &Retention, room: Room, was_full: bool) -> bool {
-    let margin = if was_full { retention.min_free / 20 } else { 0 };
-    let too_large = retention.max_size.is_some_and(|limit| {
+fn fullness(retention: &Retention, room: Room, was: Fullness) -> Fullness {
+    let margin = if was == Fullness::DiskFull { retention.min_free / 20 } else { 0 };
+    if room.free < retention.min_free.saturating_add(margin) {
+        return Fullness::DiskFull;
+    }
+    let over_limit = retention.max_size.is_some_and(|limit| {
         // Purged blocks leave the disk late, so a tenth over the limit is not yet a reason to stop.
-        let tolerated = if was_full { limit } else { limit.saturating_add(limit / 10) };
+        let tolerated = match was {
+            Fullness::OverLimit => limit,
+            Fullness::Room | Fullness::DiskFull => limit.saturating_add(limit / 10),
+        };
         room.used > tolerated
     });
-    too_large || room.free < retention.min_free.saturating_add(margin)
+    if over_limit { Fullness::OverLimit } else { Fullness::Room }
 }
 
 /// What all appliers have in common.
@@ -323,14 +341,15 @@ mod tests {
             min_free: 1000,
             keep_base: true,
         };
-        let check = |free, used, was_full| is_full(&retention, Room { free, used }, was_full);
-        assert!(!check(1000, 0, false));
-        assert!(check(999, 0, false));
-        assert!(check(1049, 0, true));
-        assert!(!check(1050, 0, true));
-        assert!(!check(2000, 550, false));
-        assert!(check(2000, 551, false));
-        assert!(check(2000, 501, true));
+        let check = |free, used, was| fullness(&retention, Room { free, used }, was);
+        assert_eq!(check(1000, 0, Fullness::Room), Fullness::Room);
+        assert_eq!(check(999, 0, Fullness::Room), Fullness::DiskFull);
+        assert_eq!(check(1049, 0, Fullness::DiskFull), Fullness::DiskFull);
+        assert_eq!(check(1050, 0, Fullness::DiskFull), Fullness::Room);
+        assert_eq!(check(2000, 550, Fullness::Room), Fullness::Room);
+        assert_eq!(check(2000, 551, Fullness::Room), Fullness::OverLimit);
+        assert_eq!(check(2000, 501, Fullness::OverLimit), Fullness::OverLimit);
+        assert_eq!(check(999, 600, Fullness::OverLimit), Fullness::DiskFull);
         assert_eq!(excess(&retention, Room { free: 990, used: 505 }), 10);
         assert_eq!(excess(&retention, Room { free: 2000, used: 505 }), 5);
     }

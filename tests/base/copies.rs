@@ -12,8 +12,8 @@ use pgtrail_log::{
 use pgtrail_postgres::quote::{ident_list, qualified};
 use pgtrail_postgres::selection::Selection;
 use pgtrail_postgres::{Capabilities, ConnInfo};
-use pgtrail_reader::ReaderStatus;
 use pgtrail_reader::base::{BaseConfig, Error, Outcome, copy_initial};
+use pgtrail_reader::{Fullness, ReaderStatus};
 use pgtrail_tests::scratch;
 use pgtrail_tests::{Cluster, Database, Sql, pair};
 use tokio::sync::watch;
@@ -32,6 +32,8 @@ pub(crate) struct Copies {
     pub(crate) log: Arc<LogWriter>,
     pub(crate) status: Arc<ReaderStatus>,
     pub(crate) config: BaseConfig,
+    /// What the copy is told of the disk.
+    pub(crate) full: Arc<watch::Sender<Fullness>>,
     dir: PathBuf,
 }
 
@@ -80,6 +82,7 @@ impl Copies {
             sql: client,
             source,
             config,
+            full: Arc::new(watch::channel(Fullness::Room).0),
             dir,
         }
     }
@@ -101,7 +104,10 @@ impl Copies {
         let (stop, stopped) = watch::channel(false);
         let (log, status) = (Arc::clone(&self.log), Arc::clone(&self.status));
         let config = self.config.clone();
-        let task = tokio::spawn(async move { copy_initial(log, &config, status, stopped).await });
+        let full = Arc::clone(&self.full);
+        let task = tokio::spawn(async move {
+            copy_initial(log, &config, status, full.subscribe(), stopped).await
+        });
         Running { stop, task }
     }
 

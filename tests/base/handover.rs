@@ -1,6 +1,7 @@
 //! What a base holds when other transactions run beside the copy (findings A1 to A3).
 
 use pgtrail_log::{Snapshot, Xid};
+use pgtrail_reader::Fullness;
 use pgtrail_tests::{Cluster, Install, Proxy, Stop, pair, wait_until};
 
 use crate::copies::{Copies, SOON, current_snapshot};
@@ -227,4 +228,26 @@ fn advance_epoch(cluster: &Cluster, epoch: u32) {
     }
     let output = command.output().expect("run pg_resetwal");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn d11_a_full_disk_pauses_the_copy() {
+    let copies = Copies::new(
+        "create table t (id int primary key, v text); \
+         insert into t select g, repeat(md5(g::text), 30) from generate_series(1, 10000) g;",
+    )
+    .await;
+    copies.full.send_replace(Fullness::DiskFull);
+    let running = copies.start();
+    let reading = "select count(*) from pg_stat_activity where query ilike 'copy%public%' \
+        and datname = current_database()";
+    wait_until("the copy to begin", SOON, async || copies.sql.number(reading).await > 0).await;
+    // A copy that does not wait is over by then.
+    for _ in 0..20 {
+        assert_eq!(copies.sql.number("select count(pg_sleep(0.02))").await, 1);
+        assert_eq!(copies.status.snapshot().base_rows, 0);
+    }
+    copies.full.send_replace(Fullness::OverLimit);
+    running.ended().await.expect("the copy succeeds");
+    assert_eq!(copies.base("t").expect("copied").rows, 10000);
 }

@@ -15,6 +15,7 @@ pub(crate) fn read(dir: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let mut bases = follower.bases()?;
     bases.sort_by_key(|base| base.id);
+    writeln!(text, "{:?}", follower.schema()?).expect("text");
     writeln!(text, "{:?}", follower.initial_set()?).expect("text");
     for base in &bases {
         writeln!(text, "{base:?}").expect("text");

@@ -183,6 +183,12 @@ async fn applier(
     let state = if halted.is_some() { "halted" } else { "not running" };
     let applied = checkpoint.map(|checkpoint| checkpoint.end_lsn);
     let durable = mark.map(|mark| mark.end_lsn);
+    // The log's end moves on with the source's WAL; a checkpoint only with transactions.
+    let is_level = mark.zip(checkpoint).is_some_and(|(m, c)| loaded && c.position >= m.position);
+    let behind = match is_level {
+        true => Some(0),
+        false => durable.map(|durable| durable.bytes_since(applied.unwrap_or(Lsn::INVALID))),
+    };
     json!({
         "name": name,
         "running": false,
@@ -191,7 +197,7 @@ async fn applier(
         "applied_position": checkpoint.map(|checkpoint| checkpoint.position.to_string()),
         "applied_lsn": applied.map(|lsn| lsn.to_string()),
         "durable_lsn": durable.map(|lsn| lsn.to_string()),
-        "lag_bytes": durable.map(|durable| durable.bytes_since(applied.unwrap_or(Lsn::INVALID))),
+        "lag_bytes": behind,
         "updated": checkpoint.map(|checkpoint| show_time(checkpoint.updated)),
         "halted": halted,
     })

@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     BaseBlock = b'B',
     Relation = b'R',
     Meta = b'M',
+    Schema = b'S',
     Mark = b'D',
     Applied = b'A',
 }

@@ -205,6 +205,27 @@ pub(crate) struct InitialSetMessage {
     pub(crate) complete: bool,
 }
 
+/// What the pieces of the schema add up to.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct SchemaMessage {
+    #[prost(uint64, tag = "1")]
+    pub(crate) pieces: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) raw_length: u64,
+    /// Checksum over the pieces' checksums.
+    #[prost(uint32, tag = "3")]
+    pub(crate) crc: u32,
+}
+
+/// Header of one piece of the schema.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct SchemaPieceHeader {
+    #[prost(uint64, tag = "1")]
+    pub(crate) n: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) coding: Option<Coding>,
+}
+
 /// A number that only grows, or an LSN.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(crate) struct Counter {

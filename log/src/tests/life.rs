@@ -344,3 +344,21 @@ fn nobody_else_can_read_it() {
     std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o777)).expect("chmod");
     assert!(matches!(LogWriter::open(&log), Err(Error::Exposed { .. })));
 }
+
+#[test]
+fn a_schema_of_any_size_is_kept_once() {
+    let dir = tempdir().expect("tempdir");
+    let writer = new_log(dir.path());
+    let follower_dir = tempdir().expect("tempdir");
+    let follower = LogFollower::open(dir.path(), follower_dir.path()).expect("follow");
+    assert_eq!(follower.schema().expect("read"), None);
+    let schema: Vec<u8> = (0..40_000_000_u32).map(|n| (n % 251) as u8).collect();
+    assert!(!writer.has_schema());
+    writer.write_schema(&schema).expect("write");
+    drop(writer);
+    let writer = LogWriter::open(dir.path()).expect("open");
+    assert!(writer.has_schema());
+    assert!(matches!(writer.write_schema(b"again"), Err(Error::Invariant(_))));
+    follower.catch_up().expect("catch up");
+    assert!(follower.schema().expect("read").is_some_and(|found| found == schema));
+}

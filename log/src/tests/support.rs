@@ -121,6 +121,7 @@ pub(super) fn write_full_log(dir: &Path) -> LogWriter {
         let shape = shape(name, columns);
         BaseTable { relation: shape.relation, schema: shape.schema, name: shape.name }
     });
+    writer.write_schema(b"{\"tables\": [\"accounts\", \"history\"]}").expect("schema");
     writer.plan_initial_set(&tables).expect("plan");
     for (name, columns) in [("accounts", 2), ("history", 3)] {
         let mut base = writer.begin_base(base_start(name, columns)).expect("begin");
@@ -166,6 +167,7 @@ pub(super) fn dump(dir: &Path, own: &Path) -> Result<String, Error> {
     for id in 1..=mark.relations {
         let _ = writeln!(out, "{:?}", follower.relation(RelationVersionId(id))?);
     }
+    let _ = writeln!(out, "{:?}", follower.schema()?);
     let _ = writeln!(out, "{:?}", follower.initial_set()?);
     for base in follower.bases()? {
         let _ = writeln!(out, "{base:?}");

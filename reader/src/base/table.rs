@@ -16,12 +16,13 @@ use pgtrail_log::{BaseHeader, BaseStart, BaseTable, BaseWriter, CopyFormat, LogW
 use pgtrail_postgres::quote::{ident_list, qualified};
 use pgtrail_postgres::schema::{RelationKind, Table, binary_safe, load_table_by_oid};
 use pgtrail_postgres::{Session, sqlstate};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_postgres::types::Type;
 
 use super::Error;
 use super::rows::{RowSplitter, Rows};
 use crate::ReaderStatus;
+use crate::retention::Fullness;
 
 /// How long one try waits for the lock. Whoever holds it (or waits for it) is an ALTER or the like;
 /// between two tries the worker copies other tables.
@@ -51,6 +52,8 @@ pub(super) enum Attempt {
 pub(super) struct Context {
     pub(super) log: Arc<LogWriter>,
     pub(super) status: Arc<ReaderStatus>,
+    /// Whether the log has no room.
+    pub(super) fullness: watch::Receiver<Fullness>,
     /// The snapshot that the slot exported when it was created.
     pub(super) exported: Arc<Snapshot>,
     /// Held by every writing thread, so that their end can be waited for.
@@ -180,7 +183,7 @@ async fn write_rows(
     let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
     let (log, status) = (Arc::clone(&context.log), Arc::clone(&context.status));
     let writing = in_background(context, move || write_blocks(&log, &status, start, receiver));
-    let reading = read_blocks(session, table, copy, format, sender);
+    let reading = read_blocks(session, context, table, copy, format, sender);
     let (base, read) = tokio::join!(writing, reading);
     // A log that cannot be written makes the reading end, too: its error comes first.
     let base = base??;
@@ -205,6 +208,7 @@ fn write_blocks(
 
 async fn read_blocks(
     session: &Session,
+    context: &Context,
     table: &BaseTable,
     copy: &str,
     format: CopyFormat,
@@ -218,6 +222,8 @@ async fn read_blocks(
     while let Some(chunk) = stream.try_next().await.map_err(failed)? {
         splitter.push(chunk, &mut blocks).map_err(malformed)?;
         for rows in blocks.drain(..) {
+            // An error means that nobody watches the disk any more: the reader is ending.
+            let _ = context.fullness.clone().wait_for(|now| *now != Fullness::DiskFull).await;
             if sender.send(rows).await.is_err() {
                 // The writing side has failed and knows why.
                 return Ok(());

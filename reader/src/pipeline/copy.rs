@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::base::{self, BaseConfig, Outcome};
+use crate::retention::Fullness;
 use crate::retry::Retry;
 use crate::{Error, ReaderConfig, ReaderStatus};
 
@@ -33,6 +34,7 @@ impl Copy {
         status: Arc<ReaderStatus>,
         mut connected: watch::Receiver<bool>,
         copied: watch::Sender<bool>,
+        fullness: watch::Receiver<Fullness>,
     ) -> Copy {
         let (stop, is_stopped) = watch::channel(false);
         let retry = Retry::new(config.connect_retry, config.error_retry);
@@ -52,7 +54,9 @@ impl Copy {
             if !wanted && log.initial_set().is_none() {
                 plan_nothing(&log).await?;
             }
-            if copy(&log, &config, &status, is_stopped, retry).await? == Outcome::Complete {
+            if copy(&log, &config, &status, &fullness, is_stopped, retry).await?
+                == Outcome::Complete
+            {
                 copied.send_replace(true);
             }
             Ok(())
@@ -98,15 +102,21 @@ async fn copy(
     log: &Arc<LogWriter>,
     config: &BaseConfig,
     status: &Arc<ReaderStatus>,
+    fullness: &watch::Receiver<Fullness>,
     stop: watch::Receiver<bool>,
     mut retry: Retry,
 ) -> Result<Outcome, Error> {
     retry.connected();
     loop {
         let (began, bases) = (Instant::now(), log.bases().len());
-        let ended =
-            base::copy_initial(Arc::clone(log), config, Arc::clone(status), stop.clone()).await;
-        let error = match ended {
+        let ended = base::copy_initial(
+            Arc::clone(log),
+            config,
+            Arc::clone(status),
+            fullness.clone(),
+            stop.clone(),
+        );
+        let error = match ended.await {
             Ok(outcome) => return Ok(outcome),
             Err(error) => Error::from(error),
         };

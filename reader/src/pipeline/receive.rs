@@ -21,6 +21,7 @@ use super::writer::LogQueue;
 use crate::assemble::Assembler;
 use crate::relations::TypeName;
 use crate::replication::{Event, ReplicationReader};
+use crate::retention::Fullness;
 use crate::status::ReaderState;
 use crate::watch::Side;
 use crate::{Error, ReaderStatus};
@@ -63,7 +64,7 @@ pub(super) struct Links {
     /// The initial copy is complete.
     pub(super) copied: watch::Receiver<bool>,
     /// The log has no room.
-    pub(super) full: watch::Receiver<bool>,
+    pub(super) fullness: watch::Receiver<Fullness>,
 }
 
 /// See the module's documentation.
@@ -155,7 +156,7 @@ impl Receiver {
             if self.is_done() {
                 return Ok(Ended::Done);
             }
-            if *self.links.full.borrow() {
+            if *self.links.fullness.borrow() != Fullness::Room {
                 self.wait_for_room_on_disk().await;
             }
             let stopping = self.stop_at.is_some();
@@ -163,7 +164,7 @@ impl Receiver {
             let quiet = !self.assembler.in_flight();
             tokio::select! {
                 biased;
-                _ = self.links.full.changed() => {}
+                _ = self.links.fullness.changed() => {}
                 _ = self.links.durable.changed(), if stopping => {}
                 _ = self.links.copied.changed(), if copying => {}
                 _ = self.ask.tick(), if stopping => self.links.confirmer.ask()?,
@@ -284,7 +285,7 @@ impl Receiver {
         self.hand_over(true).await;
         self.links.status.set_state(ReaderState::WaitingForSpace);
         // The keeper lives as long as this; if it were gone, there would be nothing to wait for.
-        let _ = self.links.full.wait_for(|full| !full).await;
+        let _ = self.links.fullness.wait_for(|now| *now == Fullness::Room).await;
         self.links.status.set_state(ReaderState::Streaming);
     }
 }
