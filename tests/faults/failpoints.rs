@@ -105,8 +105,11 @@ async fn p1_p2_every_failpoint_of_the_copy() {
 async fn p1_p2_every_failpoint_of_the_stream() {
     let Some(binary) = binary() else { return };
     let (source, destination) = pair().fresh_databases().await;
-    let options =
-        LedgerOptions { seed: pgtrail_tests::seed("failpoints"), ..LedgerOptions::default() };
+    let options = LedgerOptions {
+        bulk_percent: 10,
+        seed: pgtrail_tests::seed("failpoints"),
+        ..LedgerOptions::default()
+    };
     let ledger = pgtrail_tests::Ledger::create(&source, &destination, options).await;
     source
         .exec(&format!("alter database {} set logical_decoding_work_mem = '64kB'", source.name))
@@ -126,7 +129,7 @@ async fn p1_p2_every_failpoint_of_the_stream() {
         of_stream.into_iter().map(|name| (name, "2*off->1*panic")).collect();
     while let Some((failpoint, action)) = of_stream.pop_front() {
         let arm = (failpoint.as_str(), action);
-        let goal = load.committed() + 400;
+        let goal = load.committed() + if action == "1*panic" { 4000 } else { 400 };
         let enough = async || load.committed() > goal;
         let hit = if failpoint.starts_with("applier") {
             link.applier.allow("");
