@@ -66,10 +66,12 @@ async fn remove_in_transaction(
         return Ok(());
     }
     client.batch_execute("drop table pgtrail.checkpoint, pgtrail.base_load").await?;
-    // The source's objects live in a schema of the same name, when both are one database.
+    // The source's objects live in a schema of the same name, when both are one database. Who may
+    // not create schemas was given this one, and keeps it.
     let left = client
         .query_typed(
             "select from pg_catalog.pg_namespace n where n.nspname = 'pgtrail' and (\
+             not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') or \
              exists (select from pg_catalog.pg_class c where c.relnamespace = n.oid) \
              or exists (select from pg_catalog.pg_proc p where p.pronamespace = n.oid) \
              or exists (select from pg_catalog.pg_type t where t.typnamespace = n.oid))",

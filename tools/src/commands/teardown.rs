@@ -84,7 +84,7 @@ impl Teardown {
     async fn source(&self, account: &mut Account, config: &Config) {
         let client = async { connect(&config.source("teardown")?, "source").await };
         match client.await {
-            Ok(client) => dismantle::source(account, &client, config).await,
+            Ok(client) => dismantle::source(account, &client, config, false).await,
             Err(error) => {
                 let what = format!(
                     "at the source: slot {}, publication {}, replica identities, schema pgtrail",

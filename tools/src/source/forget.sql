@@ -6,7 +6,9 @@ begin
         drop table pgtrail.replica_identity;
         drop table pgtrail.pipeline;
     end if;
-    if not exists (select from pg_catalog.pg_class c
+    -- Who may not create schemas was given this one, and keeps it.
+    if pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create')
+       and not exists (select from pg_catalog.pg_class c
                    where c.relnamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = 'pgtrail'))
        and not exists (select from pg_catalog.pg_proc p
                        where p.pronamespace = (select n.oid from pg_catalog.pg_namespace n where n.nspname = 'pgtrail'))

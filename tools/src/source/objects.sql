@@ -1,6 +1,13 @@
 -- pgtrail's own tables at a source. Shared by all pipelines that read this database; every row
 -- carries the pipeline.
-create schema if not exists pgtrail;
+do $$
+begin
+    -- A role that may not create schemas can be given this one.
+    if not exists (select from pg_catalog.pg_namespace where nspname = 'pgtrail') then
+        create schema pgtrail;
+    end if;
+end
+$$;
 
 create table if not exists pgtrail.pipeline (
     name text primary key,
@@ -9,8 +16,11 @@ create table if not exists pgtrail.pipeline (
     -- Of the log that belongs to the slot; null while init is at work, so that one cut short is
     -- recognised.
     incarnation text,
+    -- Somebody else made the publication, and teardown leaves it.
+    publication_given boolean not null default false,
     created_at timestamptz not null default pg_catalog.now()
 );
+alter table pgtrail.pipeline add column if not exists publication_given boolean not null default false;
 
 -- What a table's replica identity was before init changed it. Several pipelines may rely on the
 -- same change: each has a row then, and the last to go puts it back.
