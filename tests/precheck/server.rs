@@ -167,3 +167,71 @@ async fn replication_role_settings() {
     )
     .await;
 }
+
+/// Either end of every version that is here, asked everything.
+#[tokio::test]
+async fn every_version_answers_every_question() {
+    let schema = "create table t (id int primary key, n numeric(5, 2), v varchar(5)); \
+                  create table p (id int, at date) partition by range (at); \
+                  create table p1 partition of p for values from ('2020-01-01') to ('2030-01-01'); \
+                  create sequence s; create index on t (lower(v))";
+    for major in [11, 12, 18] {
+        let Some(builder) = Cluster::of_major(major) else {
+            Install::missing(major);
+            continue;
+        };
+        let cluster = builder.start();
+        let old = cluster.create_database("other").await;
+        let (source, destination) = pair().fresh_databases().await;
+        for database in [&old, &source, &destination] {
+            database.exec(schema).await;
+        }
+        for (from, to) in [(&old, &destination), (&source, &old)] {
+            let pipeline = Pipeline::builder(from, to).build();
+            let seen = look(&pipeline, &[]).await;
+            assert_eq!(seen.troubles(), Vec::<&str>::new(), "{major}");
+            pipeline.init().await;
+            pipeline.run_to_now().await;
+            pipeline.teardown().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_can_be_listened_to() {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let cluster = Cluster::builder()
+        .setting("listen_addresses", "'*'")
+        .setting("ssl", "on")
+        .file("server.crt", cert.pem(), 0o600)
+        .file("server.key", signing_key.serialize_pem(), 0o600)
+        .hba("local all all trust\nhost all all all trust")
+        .start();
+    let (_, destination) = pair().fresh_databases().await;
+    let local = cluster.create_database("a").await;
+    let only = ["--only", "tls"];
+    let pipeline = Pipeline::builder(&local, &destination).build();
+    let seen = look(&pipeline, &only).await;
+    assert_eq!(seen.item("tls", "source")["found"], "encrypted");
+    assert_eq!(seen.item("tls", "default")["result"], "pass", "it does not leave this machine");
+
+    let Some(address) = own_address() else {
+        println!("skipped: this machine has no address but its loopback's");
+        return;
+    };
+    let remote = pgtrail_tests::Database { host: address, ..local };
+    for (sslmode, result) in [("disable", "notice"), ("prefer", "pass")] {
+        let pipeline = Pipeline::builder(&remote, &destination).env("PGSSLMODE", sslmode).build();
+        let seen = look(&pipeline, &only).await;
+        assert_eq!(seen.item("tls", "source")["result"], result, "{sslmode}");
+    }
+}
+
+/// What others would call this machine. Nothing is sent.
+fn own_address() -> Option<String> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
+}
