@@ -12,6 +12,8 @@ pub(crate) mod names;
 mod place;
 mod registry;
 mod report;
+#[cfg(test)]
+mod sample;
 pub(crate) mod selection;
 
 use crate::config::Config;

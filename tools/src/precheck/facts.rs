@@ -14,9 +14,15 @@ use pgtrail_postgres::{Session, SessionSettings};
 use crate::config::Config;
 
 pub(crate) use destination::Destination;
+#[cfg(test)]
+pub(crate) use destination::EventTrigger;
 pub(crate) use pooling::Pooling;
+#[cfg(test)]
+pub(crate) use relations::{ExtensionFacts, Sizes};
 pub(crate) use relations::{Installed, Privileges};
 pub(crate) use server::{RoleSetting, Server};
+#[cfg(test)]
+pub(crate) use source::Sequence;
 pub(crate) use source::{OpenTransaction, Other, Source};
 pub(crate) use space::free_space;
 

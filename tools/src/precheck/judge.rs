@@ -11,3 +11,6 @@ pub(super) mod settings;
 pub(super) mod space;
 mod transfer;
 pub(super) mod values;
+
+#[cfg(test)]
+mod tests;
