@@ -32,6 +32,23 @@ async fn types_of_a_newer_version() {
 }
 
 #[tokio::test]
+async fn arrays_that_an_old_destination_refuses() {
+    let Some(builder) = Cluster::of_major(12) else { return Install::missing(12) };
+    let cluster = builder.start();
+    let destination = cluster.create_database("old").await;
+    let (source, newer) = pair().fresh_databases().await;
+    let sql = "create type mood as enum ('fine'); create table m (id int primary key, m mood[])";
+    for database in [&source, &destination, &newer] {
+        database.exec(sql).await;
+    }
+    let only = ["--only", "user-type-arrays"];
+    let pipeline = Pipeline::builder(&source, &destination).build();
+    look(&pipeline, &only).await.expect("user-type-arrays", "warning", "public.m.m");
+    let pipeline = Pipeline::builder(&source, &newer).build();
+    look(&pipeline, &only).await.expect("user-type-arrays", "pass", "");
+}
+
+#[tokio::test]
 async fn columns_of_another_type() {
     let other = "alter table t alter note type varchar(5)";
     mends("column-types", "", other, ("notice", "public.t.note (varchar there)")).await;

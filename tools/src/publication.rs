@@ -6,6 +6,10 @@ use pgtrail_postgres::quote::quote_ident;
 use pgtrail_postgres::schema::{RelationKind, Table};
 use pgtrail_postgres::{Capabilities, Error, Session};
 
+use crate::config::Config;
+use crate::source;
+use crate::standing::Standing;
+
 /// What the publication covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Coverage {
@@ -71,6 +75,19 @@ pub(crate) fn publication_sql(
 pub(crate) async fn has_publication(client: &Session, name: &str) -> Result<bool, Error> {
     let sql = "select exists (select from pg_catalog.pg_publication where pubname = $1)";
     Ok(client.query_one(sql, &[&name]).await?.try_get(0)?)
+}
+
+/// Whether somebody made the publication for a pipeline that is not set up yet.
+pub(crate) async fn is_given(
+    client: &Session,
+    config: &Config,
+    standing: Standing,
+) -> Result<bool, Error> {
+    match standing {
+        Standing::Nothing => has_publication(client, &config.publication()).await,
+        Standing::CutShort => source::is_publication_given(client, &config.name).await,
+        Standing::Complete => Ok(false),
+    }
 }
 
 /// Whether the publication of this name publishes all that `tables` need, as init would have made

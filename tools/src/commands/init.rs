@@ -121,8 +121,7 @@ impl<'a> Plan<'a> {
         let (tables, _) = replicable(selected);
         let everything = selection.is_everything() && source::is_superuser(&source).await?;
         let coverage = Coverage::of(&tables, everything, source.capabilities());
-        let is_publication_given = standing == Standing::Nothing
-            && publication::has_publication(&source, &config.publication()).await?;
+        let is_publication_given = publication::is_given(&source, config, standing).await?;
         let mut plan = Plan {
             config,
             source_info,

@@ -66,7 +66,8 @@ impl Teardown {
     fn plan(&self, config: &Config) -> String {
         let (slot, publication) = (config.slot(), config.publication());
         let mut plan = format!(
-            "source: drop replication slot {slot} and publication {publication}\n\
+            "source: drop replication slot {slot} and publication {publication} (which stays when it was \
+             there before init)\n\
              source: put replica identities back, remove the rows of pipeline \"{}\"\n",
             config.name
         );

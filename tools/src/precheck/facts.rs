@@ -8,6 +8,7 @@ mod relations;
 mod server;
 mod source;
 mod space;
+mod tables;
 
 use pgtrail_postgres::{Session, SessionSettings};
 
@@ -25,6 +26,7 @@ pub(crate) use server::{RoleSetting, Server};
 pub(crate) use source::Sequence;
 pub(crate) use source::{OpenTransaction, Other, Source};
 pub(crate) use space::free_space;
+pub(crate) use tables::Listed;
 
 /// A table being altered is not waited for: what a lock hides counts as unknown.
 const LOCK_TIMEOUT: &str = "3s";

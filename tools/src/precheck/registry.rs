@@ -100,6 +100,11 @@ pub(crate) static ITEMS: &[Item] = {
         ),
         item("column-types", "Columns have the same types", Pair(values::column_types)),
         item("binary-types", "Types that travel in binary", Judge::Source(values::binary_types)),
+        item(
+            "user-type-arrays",
+            "Arrays and rows of user-defined types",
+            Pair(values::user_type_arrays),
+        ),
         item("encoding", "Character sets", Pair(values::encoding)),
         item("collation", "Sort orders and their versions", Pair(values::collation)),
         item("lc-monetary", "Money columns", Pair(values::lc_monetary)),

@@ -10,7 +10,7 @@ use pgtrail_postgres::schema::{
     DataType, Persistence, RelationKind, Table, TableColumn, TypeKind, UniqueIndex,
 };
 
-use super::facts::{Destination, Pooling, Privileges, Server, Sizes, Source};
+use super::facts::{Destination, Listed, Pooling, Privileges, Server, Sizes, Source};
 use crate::config::Config;
 use crate::standing::Standing;
 
@@ -135,6 +135,16 @@ pub(super) fn table(oid: u32, name: &str) -> Table {
     }
 }
 
+pub(super) fn listed(table: &Table) -> Listed {
+    Listed {
+        oid: table.oid,
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        is_partition: table.is_partition,
+        parents: table.parents.clone(),
+    }
+}
+
 pub(super) fn privileges() -> Privileges {
     Privileges {
         uses_schema: true,
@@ -160,7 +170,7 @@ pub(super) fn source() -> Source {
         used_senders: 0,
         replication_refused: None,
         schemas: vec!["public".to_owned()],
-        all: vec![table(100, "t")],
+        all: vec![listed(&table(100, "t"))],
         tables: vec![table(100, "t")],
         left_out: Vec::new(),
         privileges: HashMap::from([(100, privileges())]),
@@ -181,6 +191,7 @@ pub(super) fn destination() -> Destination {
     Destination {
         name: "default".to_owned(),
         server: Server { system_identifier: Some(2), ..server() },
+        schemas: HashSet::from(["public".to_owned()]),
         tables: HashMap::from([((there.schema.clone(), there.name.clone()), there)]),
         namesakes: HashMap::new(),
         privileges: HashMap::from([(200, privileges())]),

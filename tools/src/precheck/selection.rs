@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use pgtrail_postgres::schema::{Persistence, RelationKind, Table};
 
-use super::facts::Source;
+use super::facts::{Listed, Source};
 use super::finding::{Finding, Remedy};
-use super::names::{full_name, shorten};
+use super::names::shorten;
 use crate::config::{Config, TableName};
 
 /// The tables that can be replicated, and those that cannot.
@@ -35,7 +35,7 @@ pub(crate) fn judge(config: &Config, source: &Source) -> Finding {
     let excluded = objects.exclude.iter().map(|table| ("objects.exclude", table));
     if let Some((key, name)) = listed.chain(excluded).find(|(_, table)| is_unknown(table)) {
         let beside = source.all.iter().filter(|table| table.schema == name.schema);
-        let names: Vec<String> = beside.map(full_name).collect();
+        let names: Vec<String> = beside.map(Listed::full_name).collect();
         let found = format!("{key}: no table {name} at the source");
         return Finding::failure(found, WHY_NAMES).usage().mend(known(&names));
     }
@@ -56,7 +56,7 @@ pub(crate) fn judge_partitions(config: &Config, source: &Source) -> Finding {
         .filter(|table| table.kind == RelationKind::Partitioned)
         .map(|table| table.oid)
         .collect();
-    let torn: Vec<&Table> = source
+    let torn: Vec<&Listed> = source
         .all
         .iter()
         .filter(|table| {
@@ -68,11 +68,11 @@ pub(crate) fn judge_partitions(config: &Config, source: &Source) -> Finding {
     let Some(first) = torn.first() else {
         return Finding::pass("every partition tree is selected whole");
     };
-    let names: Vec<String> = torn.iter().map(|table| full_name(table)).collect();
+    let names: Vec<String> = torn.iter().map(|table| table.full_name()).collect();
     let found = match torn.len() {
         1 => format!(
             "[objects] selects a partitioned table but not its partition {}",
-            full_name(first)
+            first.full_name()
         ),
         _ => format!(
             "[objects] selects partitioned tables but not their partitions: {}",

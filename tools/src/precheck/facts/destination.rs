@@ -2,15 +2,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use pgtrail_postgres::mapping::Mapping;
-use pgtrail_postgres::schema::{RelationKind, Table, load_tables};
-use pgtrail_postgres::selection::Selection;
+use pgtrail_postgres::schema::{RelationKind, Table};
 use pgtrail_postgres::{Error, Session, connect};
 
 use super::relations::{Installed, Privileges, installed, privileges};
 use super::server::Server;
 use super::source::Source;
+use super::tables;
 use super::{NoFacts, free_space, look_over, settings, unless_denied};
 use crate::config::Config;
+use crate::servers;
 
 /// Tables asked for rows in one statement.
 const ROWS_ASKED_AT_ONCE: usize = 500;
@@ -20,7 +21,8 @@ const ROWS_ASKED_AT_ONCE: usize = 500;
 pub(crate) struct Destination {
     pub(crate) name: String,
     pub(crate) server: Server,
-    /// Every user table, by schema and name.
+    pub(crate) schemas: HashSet<String>,
+    /// Those that selected tables go to, by schema and name.
     pub(crate) tables: HashMap<(String, String), Table>,
     /// What has the name of a selected table and is none.
     pub(crate) namesakes: HashMap<(String, String), String>,
@@ -63,19 +65,15 @@ impl Destination {
         let session = open().await?;
         let pooling = look_over(&session, &open().await?).await?;
         let server = Server::read(&session, pooling).await?;
-        let tables =
-            load_tables(&session, session.capabilities(), &Selection::everything()).await?;
-        let tables: HashMap<_, _> = tables
-            .into_iter()
-            .map(|table| ((table.schema.clone(), table.name.clone()), table))
-            .collect();
         let wanted = wanted(source);
+        let tables = load_wanted(&session, &wanted).await?;
         let found: Vec<&Table> = wanted.iter().filter_map(|name| tables.get(name)).collect();
         let oids: Vec<u32> = found.iter().map(|table| table.oid).collect();
         let privileges = privileges(&session, &oids).await?;
         let disk_free = disk_free(config, name, &server);
         Ok(Destination {
             name: name.to_owned(),
+            schemas: servers::schemas(&session).await?.into_iter().collect(),
             filled: filled(&session, &found, &privileges).await?,
             namesakes: namesakes(&session, &wanted).await?,
             cascades: cascades(&session, &oids).await?,
@@ -95,6 +93,20 @@ impl Destination {
         let target = Mapping::identity().relation(&table.schema, &table.name);
         self.tables.get(&target)
     }
+}
+
+async fn load_wanted(
+    session: &Session,
+    wanted: &[(String, String)],
+) -> Result<HashMap<(String, String), Table>, Error> {
+    let wanted: HashSet<(&str, &str)> =
+        wanted.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).collect();
+    let listed = tables::list(session).await?;
+    let found = listed.iter().filter(|there| wanted.contains(&(&*there.schema, &*there.name)));
+    let oids: Vec<u32> = found.map(|table| table.oid).collect();
+    let tables = tables::load(session, &oids).await?;
+    let named = |table: Table| ((table.schema.clone(), table.name.clone()), table);
+    Ok(tables.into_iter().map(named).collect())
 }
 
 fn wanted(source: Option<&Source>) -> Vec<(String, String)> {

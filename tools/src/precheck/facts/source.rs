@@ -1,12 +1,12 @@
 use std::collections::{BTreeSet, HashMap};
 
-use pgtrail_postgres::schema::{Table, binary_safe, load_tables};
-use pgtrail_postgres::selection::Selection;
+use pgtrail_postgres::schema::{Table, binary_safe};
 use pgtrail_postgres::{Error, Session, connect};
 use pgtrail_reader::replication::ReplicationClient;
 
 use super::relations::{ExtensionFacts, Privileges, Sizes, privileges, sizes};
 use super::server::Server;
+use super::tables::{self, Listed};
 use super::{NoFacts, free_space, look_over, settings};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -30,7 +30,7 @@ pub(crate) struct Source {
     pub(crate) replication_refused: Option<String>,
     pub(crate) schemas: Vec<String>,
     /// Every user table.
-    pub(crate) all: Vec<Table>,
+    pub(crate) all: Vec<Listed>,
     /// Selected and replicable.
     pub(crate) tables: Vec<Table>,
     /// Selected and not replicable.
@@ -93,6 +93,12 @@ impl Source {
         let session = open().await?;
         let pooling = look_over(&session, &open().await?).await?;
         let standing = settle(Standing::find(config, &session).await)?;
+        let is_publication_given = match &standing {
+            Ok(standing) => publication::is_given(&session, config, *standing).await?,
+            Err(_) => false,
+        };
+        // Before the replication connection, which would count.
+        let slots = session.query_one(include_str!("slots.sql"), &[]).await?;
         let mut server = Server::read(&session, pooling).await?;
         let replication_refused = match ReplicationClient::connect(&info).await {
             Ok(mut client) => {
@@ -102,18 +108,17 @@ impl Source {
             }
             Err(error) => Some(error.to_string()),
         };
-        let all = load_tables(&session, session.capabilities(), &Selection::everything()).await?;
         let selection = config.selection();
-        let selected =
-            all.iter().filter(|table| selection.contains(&table.schema, &table.name)).cloned();
-        let (tables, left_out) = replicable(selected.collect());
+        let all = tables::list(&session).await?;
+        let selected = all.iter().filter(|table| selection.contains(&table.schema, &table.name));
+        let selected: Vec<u32> = selected.map(|table| table.oid).collect();
+        let selected = tables::load(&session, &selected).await?;
+        let (tables, left_out) = replicable(selected);
         let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         let types = type_oids(&tables);
-        let slots = session.query_one(include_str!("slots.sql"), &[]).await?;
         Ok(Source {
             server,
-            is_publication_given: standing == Ok(Standing::Nothing)
-                && publication::has_publication(&session, &config.publication()).await?,
+            is_publication_given,
             standing,
             used_slots: slots.try_get("used_slots")?,
             physical_slots: slots.try_get("physical_slots")?,

@@ -3,6 +3,8 @@
 //! pgtrail makes no tables: they must be there, and empty when rows are to be copied. When it does
 //! make them, these are the judgements to change.
 
+use std::collections::HashSet;
+
 use pgtrail_postgres::mapping::Mapping;
 use pgtrail_postgres::schema::{RelationKind, Table, TypeKind};
 
@@ -74,13 +76,12 @@ pub(crate) fn existing_rows(
         return Finding::pass("the tables are empty");
     }
     let name = &destination.name;
+    let filled: HashSet<&String> = destination.filled.iter().collect();
     let tables: Vec<String> = source
         .tables
         .iter()
         .filter_map(|table| destination.table_for(table))
-        .filter(|table| {
-            destination.filled.iter().any(|f| *f == format!("{}.{}", table.schema, table.name))
-        })
+        .filter(|table| filled.contains(&format!("{}.{}", table.schema, table.name)))
         .map(Table::qualified)
         .collect();
     Finding::failure(

@@ -1,5 +1,7 @@
 //! What will become of each kind of object.
 
+use std::collections::HashSet;
+
 use pgtrail_postgres::quote::qualified;
 use pgtrail_postgres::schema::{Persistence, RelationKind, Table};
 
@@ -182,7 +184,8 @@ pub(crate) fn extension_tables(_: &Config, source: &Source) -> Finding {
 
 /// Sequences of the selected tables.
 pub(crate) fn sequences(_: &Config, source: &Source) -> Finding {
-    let is_selected = |oid: &u32| source.tables.iter().any(|table| table.oid == *oid);
+    let selected: HashSet<u32> = source.tables.iter().map(|table| table.oid).collect();
+    let is_selected = |oid: &u32| selected.contains(oid);
     let mut outside = Vec::new();
     let mut used = Vec::new();
     for sequence in &source.sequences {

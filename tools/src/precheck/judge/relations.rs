@@ -1,30 +1,31 @@
 //! What ties tables to each other, and what acts on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pgtrail_postgres::schema::{RelationKind, Table};
 
 use crate::config::Config;
-use crate::precheck::facts::{Destination, Source};
+use crate::precheck::facts::{Destination, Listed, Source};
 use crate::precheck::finding::{Finding, Remedy};
 use crate::precheck::names::{count, full_name, shorten};
 use pgtrail_postgres::quote::quote_ident;
 
-fn by_oid(tables: &[Table]) -> HashMap<u32, &Table> {
+fn by_oid(tables: &[Listed]) -> HashMap<u32, &Listed> {
     tables.iter().map(|table| (table.oid, table)).collect()
 }
 
 /// Foreign keys that refer to tables outside the selection.
 pub(crate) fn foreign_keys(_: &Config, source: &Source) -> Finding {
-    let (all, selected) = (by_oid(&source.all), by_oid(&source.tables));
+    let all = by_oid(&source.all);
+    let selected: HashSet<u32> = source.tables.iter().map(|table| table.oid).collect();
     let mut leaving = Vec::new();
     let mut referenced = Vec::new();
     for table in &source.tables {
         for key in &table.foreign_keys {
             let Some(other) = all.get(&key.referenced) else { continue };
-            if !selected.contains_key(&key.referenced) {
-                leaving.push(format!("{}.{} -> {}", full_name(table), key.name, full_name(other)));
-                referenced.push(format!("\"{}\"", full_name(other)));
+            if !selected.contains(&key.referenced) {
+                leaving.push(format!("{}.{} -> {}", full_name(table), key.name, other.full_name()));
+                referenced.push(format!("\"{}\"", other.full_name()));
             }
         }
     }

@@ -64,10 +64,9 @@ pub(crate) fn source_ownership(_: &Config, source: &Source) -> Finding {
     if server.is_superuser || source.standing == Ok(Standing::Complete) {
         return Finding::pass("enough");
     }
-    let lacking = lacking_identity(&source.tables);
-    let is_needed = |table: &&Table| {
-        !source.is_publication_given || lacking.iter().any(|given| given.table.oid == table.oid)
-    };
+    let lacking: BTreeSet<u32> =
+        lacking_identity(&source.tables).iter().map(|given| given.table.oid).collect();
+    let is_needed = |table: &&Table| !source.is_publication_given || lacking.contains(&table.oid);
     let foreign: Vec<(&Table, &Privileges)> = source
         .tables
         .iter()

@@ -22,8 +22,9 @@ fn alter_system(name: &str, value: &str) -> Remedy {
 const RESTART: &str = "then restart that server";
 const RELOAD: &str = "then select pg_reload_conf()";
 
-fn is_set_up(source: &Source) -> bool {
-    source.standing == Ok(Standing::Complete)
+/// The slot that is counted is the pipeline's own, or an earlier init's that will be removed.
+fn has_own_slot(source: &Source) -> bool {
+    matches!(source.standing, Ok(Standing::Complete | Standing::CutShort))
 }
 
 /// `wal_level`.
@@ -44,7 +45,7 @@ pub(crate) fn wal_level(source: &Source) -> Finding {
 pub(crate) fn replication_slots(source: &Source) -> Finding {
     let max = source.server.number("max_replication_slots").unwrap_or(0);
     let used = source.used_slots;
-    if is_set_up(source) || used < max {
+    if has_own_slot(source) || used < max {
         return Finding::pass(format!("{used} of {max} in use"));
     }
     let wanted = used.max(max) + 1;
@@ -64,7 +65,7 @@ pub(crate) fn replication_slots(source: &Source) -> Finding {
 pub(crate) fn wal_senders(source: &Source) -> Finding {
     let max = source.server.number("max_wal_senders").unwrap_or(0);
     let used = source.used_senders;
-    if is_set_up(source) || used < max {
+    if has_own_slot(source) || used < max {
         return Finding::pass(format!("{used} of {max} in use"));
     }
     let wanted = used.max(max) + 1;

@@ -1,7 +1,5 @@
 //! Command lines that bring definitions from the source to a destination.
 
-use std::collections::HashSet;
-
 use pgtrail_postgres::schema::Table;
 
 use super::values::missing_types;
@@ -29,10 +27,8 @@ pub(super) fn of_tables(
     destination: &Destination,
     tables: &[&Table],
 ) -> Remedy {
-    let there: HashSet<&str> =
-        destination.tables.keys().map(|(schema, _)| schema.as_str()).chain(["public"]).collect();
     let needs_more = tables.len() > TABLES_NAMED
-        || tables.iter().any(|table| !there.contains(table.schema.as_str()))
+        || tables.iter().any(|table| !destination.schemas.contains(&table.schema))
         || !missing_types(source, destination).is_empty();
     if needs_more {
         return of_everything(config, &destination.name);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgtrail_postgres::schema::{TableColumn, TypeKind};
+
 use super::{extensions, transfer};
 use crate::config::Config;
 use crate::precheck::facts::{Destination, Server, Source};
@@ -119,6 +121,43 @@ pub(crate) fn binary_types(_: &Config, source: &Source) -> Finding {
          copied as text.",
     )
     .mend(Remedy::configuration("objects.exclude: leave such tables to a pipeline of their own"))
+}
+
+/// First oid of types that are not the same in every database.
+const FIRST_USER_OID: u32 = 16_384;
+
+/// Arrays and row types of user-defined types, which old servers do not take in binary.
+pub(crate) fn user_type_arrays(source: &Source, destination: &Destination) -> Finding {
+    let takes_them = destination.server.capabilities.foreign_type_oids;
+    if takes_them || !source.server.capabilities.binary {
+        return Finding::pass("the destination takes them");
+    }
+    let carries_oids = |column: &&TableColumn| {
+        let base = &column.base_type;
+        base.element >= FIRST_USER_OID || base.kind == TypeKind::Composite
+    };
+    let mut found = Vec::new();
+    let mut tables = Vec::new();
+    for table in &source.tables {
+        for column in table.sent_columns().filter(carries_oids) {
+            found.push(format!("{}.{}", full_name(table), column.name));
+            tables.push(format!("\"{}\"", full_name(table)));
+        }
+    }
+    if found.is_empty() {
+        return Finding::pass("no selected column is one");
+    }
+    tables.dedup();
+    Finding::warning(
+        format!(
+            "{} an array or row of user-defined types: {}",
+            count(found.len(), "column is", "columns are"),
+            shorten(&found)
+        ),
+        "Their binary form names the source's type, which a server before PostgreSQL 14 refuses: \
+         the applier halts at the first such value (PGT-0409).",
+    )
+    .mend(Remedy::configuration(format!("objects.exclude += [{}]", tables.join(", "))))
 }
 
 /// Character sets.
