@@ -147,3 +147,20 @@ async fn an_extension_that_nothing_needs_is_a_notice() {
     let extension = "create extension citext";
     mends("extensions", extension, "", ("notice", "missing at destination")).await;
 }
+
+#[tokio::test]
+async fn truncates_that_take_an_owner() {
+    let (source, destination) = databases().await;
+    both(&source, &destination, "create table s (id serial primary key)").await;
+    let (_, _, as_role) = weak(&source, &destination).await;
+    destination
+        .exec("do $$ begin create role keeper; exception when duplicate_object then end $$")
+        .await;
+    destination.exec("alter table s owner to keeper").await;
+    let pipeline = Pipeline::builder(&source, &as_role).build();
+    let only = ["--only", "restart-identity"];
+    let seen = look(&pipeline, &only).await;
+    seen.expect("restart-identity", "notice", "1 table with sequences: public.s");
+    seen.mend("restart-identity", &source, &destination).await;
+    look(&pipeline, &only).await.expect("restart-identity", "pass", "");
+}

@@ -317,8 +317,9 @@ async fn f1_element_oids_of_the_source_are_not_written_to_an_older_destination()
     destination.exec("create type one as (a int); create type two as enum ('x')").await;
     let types = "create type mood as enum ('a', 'b')";
     let table = "create table t (id int primary key, ms mood[])";
-    let builder = Link::between(&source, &destination).both(types).await.both(table).await;
-    let mut link = builder.start().await;
+    let builder = Link::between(&source, &destination)
+        .configured(|builder| builder.line("precheck", "accept = [\"user-type-arrays\"]"));
+    let mut link = builder.both(types).await.both(table).await.start().await;
     link.source.exec("insert into t values (1, '{a,b}')").await;
     let stderr = link.applier_halts(3).await;
     assert!(stderr.contains("public.t"), "the table is named:\n{stderr}");

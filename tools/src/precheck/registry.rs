@@ -145,6 +145,7 @@ pub(crate) static ITEMS: &[Item] = {
             "Triggers and rules that fire at the destination",
             Pair(relations::triggers),
         ),
+        item("restart-identity", "TRUNCATE … RESTART IDENTITY", Pair(relations::restart_identity)),
         item(
             "event-triggers",
             "Event triggers at the destination",

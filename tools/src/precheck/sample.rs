@@ -196,6 +196,7 @@ pub(super) fn destination() -> Destination {
         namesakes: HashMap::new(),
         privileges: HashMap::from([(200, privileges())]),
         filled: Vec::new(),
+        with_sequences: HashSet::new(),
         cascades: Vec::new(),
         types: HashSet::from([("pg_catalog".to_owned(), "int4".to_owned())]),
         extensions: BTreeMap::new(),

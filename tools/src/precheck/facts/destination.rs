@@ -30,6 +30,8 @@ pub(crate) struct Destination {
     pub(crate) privileges: HashMap<u32, Privileges>,
     /// Of those tables, the ones with rows.
     pub(crate) filled: Vec<String>,
+    /// Those tables whose columns own a sequence.
+    pub(crate) with_sequences: HashSet<u32>,
     /// Of those tables, foreign keys that cascade: table and constraint.
     pub(crate) cascades: Vec<(String, String, String)>,
     /// The types of selected columns that are there.
@@ -76,6 +78,7 @@ impl Destination {
             schemas: servers::schemas(&session).await?.into_iter().collect(),
             filled: filled(&session, &found, &privileges).await?,
             namesakes: namesakes(&session, &wanted).await?,
+            with_sequences: with_sequences(&session, &oids).await?,
             cascades: cascades(&session, &oids).await?,
             types: known_types(&session, source).await?,
             extensions: installed(&session).await?,
@@ -153,6 +156,15 @@ async fn namesakes(
         Ok(((row.try_get("schema")?, row.try_get("name")?), row.try_get("kind")?))
     };
     rows.iter().map(pair).collect()
+}
+
+async fn with_sequences(session: &Session, oids: &[u32]) -> Result<HashSet<u32>, Error> {
+    let sql = "select distinct d.refobjid from pg_depend d \
+               join pg_class s on s.oid = d.objid and s.relkind = 'S' \
+               where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass \
+               and d.deptype in ('a', 'i') and d.refobjid = any ($1)";
+    let rows = session.query(sql, &[&oids]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 async fn cascades(session: &Session, oids: &[u32]) -> Result<Vec<(String, String, String)>, Error> {

@@ -1,6 +1,6 @@
 //! What ties tables to each other, and what acts on them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use pgtrail_postgres::schema::{RelationKind, Table};
 
@@ -108,10 +108,42 @@ pub(crate) fn triggers(source: &Source, destination: &Destination) -> Finding {
             count(acting.len(), "fires", "fire"),
             shorten(&acting)
         ),
-        "ENABLE ALWAYS and ENABLE REPLICA say so. Such tables are applied row by row, which is \
-         slow, and a trigger that changes or drops rows makes the sides differ.",
+        "ENABLE ALWAYS and ENABLE REPLICA say so. They run with the applying role's rights. Such \
+         tables are applied row by row, which is slow, and a trigger that changes or drops rows \
+         makes the sides differ.",
     )
     .mend_all(remedies.into_iter().map(|sql| Remedy::destination(&destination.name, sql)))
+}
+
+/// Sequences that TRUNCATE … RESTART IDENTITY would set back, which takes their owner.
+pub(crate) fn restart_identity(source: &Source, destination: &Destination) -> Finding {
+    let mut found = Vec::new();
+    let mut owners = BTreeSet::new();
+    for table in &source.tables {
+        let Some(target) = destination.table_for(table) else { continue };
+        let Some(held) = destination.privileges.get(&target.oid) else { continue };
+        if destination.with_sequences.contains(&target.oid) && !held.owns {
+            found.push(full_name(target));
+            owners.insert(held.owner.as_str());
+        }
+    }
+    if found.is_empty() {
+        return Finding::pass("nothing in its way");
+    }
+    let role = quote_ident(&destination.server.role);
+    Finding::notice(
+        format!(
+            "role {role} does not own {} with sequences: {}",
+            count(found.len(), "table", "tables"),
+            shorten(&found)
+        ),
+        "Should the source run TRUNCATE … RESTART IDENTITY on one of them, the destination refuses \
+         it and the applier halts. Plain TRUNCATE needs no ownership.",
+    )
+    .mend_all(owners.into_iter().map(|owner| {
+        let sql = format!("grant {} to {role}", quote_ident(owner));
+        Remedy::destination(&destination.name, sql)
+    }))
 }
 
 /// Event triggers at the destination.

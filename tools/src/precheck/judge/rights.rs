@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pgtrail_postgres::quote::quote_ident;
-use pgtrail_postgres::schema::{RelationKind, Table};
+use pgtrail_postgres::schema::{Firing, RelationKind, Table};
 
 use crate::config::Config;
 use crate::precheck::facts::{Destination, Privileges, Server, Source};
@@ -297,8 +297,8 @@ pub(crate) fn replica_role(source: &Source, destination: &Destination) -> Findin
     let targets: Vec<&Table> =
         source.tables.iter().filter_map(|table| destination.table_for(table)).collect();
     let fires = |table: &&&Table| {
-        table.triggers.iter().any(|trigger| trigger.firing.fires_as_origin())
-            || table.rules.iter().any(|rule| rule.firing.fires_as_origin())
+        table.triggers.iter().any(|trigger| trigger.firing == Firing::Origin)
+            || table.rules.iter().any(|rule| rule.firing == Firing::Origin)
     };
     let mut fired: Vec<String> = targets
         .iter()

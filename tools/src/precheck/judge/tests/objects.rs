@@ -146,6 +146,13 @@ fn what_ties_tables_and_acts_on_them() {
     let found = relations::triggers(&source(), &fires);
     check(&found, Notice, "trigger Tr on public.t");
     remedy(&found, "alter table \"public\".\"t\" enable trigger \"Tr\"");
+    let owned = destination_with(|d| {
+        d.with_sequences.extend([200]);
+        d.privileges.get_mut(&200).expect("t").owns = false;
+    });
+    let found = relations::restart_identity(&source(), &owned);
+    check(&found, Notice, "does not own 1 table with sequences: public.t");
+    remedy(&found, "grant \"app\" to \"app\"");
     let event = EventTrigger { name: "e".to_owned(), event: "sql_drop".to_owned() };
     let watched = destination_with(|d| d.event_triggers = vec![event]);
     check(&relations::event_triggers(&source(), &watched), Notice, "e (sql_drop)");
