@@ -62,7 +62,11 @@ impl Scene {
 
     /// What `grants` prints, run at both sides.
     async fn grant(&self, pipeline: &Pipeline) {
-        let arguments = ["grants", "--role", "cap ture", "--destination-role", "apply", "--json"];
+        self.grant_to(pipeline, "cap ture", "apply").await;
+    }
+
+    async fn grant_to(&self, pipeline: &Pipeline, from: &str, to: &str) {
+        let arguments = ["grants", "--role", from, "--destination-role", to, "--json"];
         let exit = pipeline.run(&arguments).await;
         let json: serde_json::Value = serde_json::from_str(&exit.stdout).expect("JSON");
         for side in json["sides"].as_array().expect("sides") {
@@ -93,6 +97,7 @@ impl Scene {
         self.source.exec("delete from sales.orders where id % 3 = 0").await;
         pipeline.run_to_now().await;
         assert_equal(&self.source, &self.destination).await;
+        pipeline.teardown().await;
         pipeline.teardown().await;
     }
 }
@@ -190,4 +195,27 @@ async fn an_old_destination_names_what_acts_on_changes() {
         )
         .await;
     scene.lives_on(&mut pipeline).await;
+}
+
+#[tokio::test]
+async fn two_pipelines_share_a_database_with_roles_of_their_own() {
+    let scene = Scene::of(Cluster::builder().start(), Cluster::builder().start()).await;
+    let mut pipelines = Vec::new();
+    for schema in ["sales", "public"] {
+        let mut pipeline = Pipeline::builder(&scene.source, &scene.destination)
+            .line("objects", &format!("schemas = [\"{schema}\"]"))
+            .build();
+        let (from, to) = (format!("from_{schema}"), format!("to_{schema}"));
+        scene.grant_to(&pipeline, &from, &to).await;
+        pipeline
+            .readdress(&scene.source.as_user(&from, None), &scene.destination.as_user(&to, None));
+        pipeline.run(&["precheck"]).await;
+        pipeline.init().await;
+        pipeline.run_to_now().await;
+        pipelines.push(pipeline);
+    }
+    assert_equal(&scene.source, &scene.destination).await;
+    for pipeline in &pipelines {
+        pipeline.teardown().await;
+    }
 }

@@ -77,6 +77,11 @@ async fn drop_publication(client: &Session, config: &Config) -> anyhow::Result<b
     if source::is_publication_given(client, &config.name).await? {
         return Ok(false);
     }
+    // Without a row init did not make it: another role's is left to whoever that is.
+    let is_registered = source::registered(client, &config.name).await?.is_some();
+    if !is_registered && !publication::is_own(client, &name).await? {
+        return Ok(false);
+    }
     let there = publication::has_publication(client, &name).await?;
     publication::drop_publication(client, &name).await?;
     Ok(there)

@@ -49,7 +49,12 @@ impl Grants {
             "create schema if not exists pgtrail authorization {}",
             quote_ident(role)
         ));
-        self.run(format!("grant create, usage on schema pgtrail to {}", quote_ident(role)));
+        let role = quote_ident(role);
+        self.run(format!("grant create, usage on schema pgtrail to {role}"));
+        // What other pipelines of this database made there.
+        self.run(format!(
+            "grant select, insert, update, delete on all tables in schema pgtrail to {role}"
+        ));
     }
 
     fn tables(&mut self, role: &str, privileges: &str, tables: &[&Table]) {

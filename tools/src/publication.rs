@@ -110,6 +110,14 @@ pub(crate) async fn serves(client: &Session, name: &str, tables: &[Table]) -> Re
     Ok(leaves.all(|table| listed.contains(&table.oid)))
 }
 
+/// Whether the publication of this name is there and the role's own.
+pub(crate) async fn is_own(client: &Session, name: &str) -> Result<bool, Error> {
+    let sql = "select exists (select from pg_catalog.pg_publication p \
+               join pg_catalog.pg_roles r on r.oid = p.pubowner \
+               where p.pubname = $1 and r.rolname = current_user)";
+    Ok(client.query_one(sql, &[&name]).await?.try_get(0)?)
+}
+
 /// Drops the publication, if it is there.
 pub(crate) async fn drop_publication(client: &Session, name: &str) -> Result<(), Error> {
     let sql = format!("drop publication if exists {}", quote_ident(name));

@@ -20,7 +20,16 @@ create table if not exists pgtrail.pipeline (
     publication_given boolean not null default false,
     created_at timestamptz not null default pg_catalog.now()
 );
-alter table pgtrail.pipeline add column if not exists publication_given boolean not null default false;
+do $$
+begin
+    -- Made by an earlier version. Only where it lacks: it may be another role's.
+    if not exists (select from pg_catalog.pg_attribute a
+                   where a.attrelid = 'pgtrail.pipeline'::pg_catalog.regclass and a.attname = 'publication_given')
+    then
+        alter table pgtrail.pipeline add column publication_given boolean not null default false;
+    end if;
+end
+$$;
 
 -- What a table's replica identity was before init changed it. Several pipelines may rely on the
 -- same change: each has a row then, and the last to go puts it back.

@@ -13,7 +13,13 @@ select
           and pg_has_role(current_user, granted.oid, 'member')) as may_replicate,
     has_database_privilege(current_database(), 'create') as may_create,
     own.oid is not null as has_own_schema,
-    coalesce(has_schema_privilege(own.oid, 'create, usage'), false) as may_use_own_schema,
+    coalesce(has_schema_privilege(own.oid, 'create') and has_schema_privilege(own.oid, 'usage'), false)
+        and not exists (
+            select from pg_class c
+            where c.relnamespace = own.oid and c.relkind = 'r'
+              and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
+                       and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete'))
+        ) as may_use_own_schema,
     pg_is_in_recovery() as in_recovery,
     pg_encoding_to_char(d.encoding)::text as encoding,
     d.datcollate::text as collate,

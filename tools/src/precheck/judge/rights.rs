@@ -141,7 +141,10 @@ pub(crate) fn destination_privileges(source: &Source, destination: &Destination)
     if !server.may_use_own_schema && !may_make_own_schema {
         missing.push("make or use schema pgtrail".to_owned());
         let sql = match server.has_own_schema {
-            true => format!("grant create, usage on schema pgtrail to {role}"),
+            true => format!(
+                "grant create, usage on schema pgtrail to {role}; grant select, insert, update, \
+                 delete on all tables in schema pgtrail to {role}"
+            ),
             false => format!("create schema pgtrail authorization {role}"),
         };
         remedies.push(Remedy::destination(name, sql));
