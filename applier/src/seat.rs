@@ -65,11 +65,21 @@ async fn remove_in_transaction(
     if !others.is_empty() {
         return Ok(());
     }
+    // Another pipeline's role may have made them.
+    let foreign = "select from pg_catalog.pg_class c \
+         where c.oid in ('pgtrail.checkpoint'::pg_catalog.regclass, \
+                         'pgtrail.base_load'::pg_catalog.regclass) \
+         and not pg_catalog.pg_has_role(c.relowner, 'usage')";
+    if !client.query_typed(foreign, &[]).await?.is_empty() {
+        return Ok(());
+    }
     client.batch_execute("drop table pgtrail.checkpoint, pgtrail.base_load").await?;
-    // The source's objects live in a schema of the same name, when both are one database.
+    // The source's objects live in a schema of the same name, when both are one database. Who may
+    // not create schemas was given this one, and keeps it.
     let left = client
         .query_typed(
             "select from pg_catalog.pg_namespace n where n.nspname = 'pgtrail' and (\
+             not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') or \
              exists (select from pg_catalog.pg_class c where c.relnamespace = n.oid) \
              or exists (select from pg_catalog.pg_proc p where p.pronamespace = n.oid) \
              or exists (select from pg_catalog.pg_type t where t.typnamespace = n.oid))",

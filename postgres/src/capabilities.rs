@@ -52,6 +52,8 @@ pub struct Capabilities {
     pub foreign_type_oids: bool,
     /// A role can be granted SET on a single parameter such as `session_replication_role`.
     pub grant_set: bool,
+    /// Databases know their collation provider and its version.
+    pub collation_versions: bool,
 }
 
 /// The oldest server that has logical replication by pgoutput.
@@ -93,6 +95,7 @@ impl Capabilities {
             multiranges: major >= 14,
             foreign_type_oids: major >= 14,
             grant_set: major >= 15,
+            collation_versions: major >= 15,
         }
     }
 
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn each_ability_begins_where_its_release_notes_say() {
         type Ability = fn(&Capabilities) -> bool;
-        let abilities: [(u32, &str, Ability); 16] = [
+        let abilities: [(u32, &str, Ability); 17] = [
             (14, "binary", |c| c.binary),
             (14, "streaming", |c| c.streaming),
             (14, "logical_messages", |c| c.logical_messages),
@@ -156,6 +159,7 @@ mod tests {
             (15, "nulls_not_distinct", |c| c.nulls_not_distinct),
             (14, "multiranges", |c| c.multiranges),
             (14, "foreign_type_oids", |c| c.foreign_type_oids),
+            (15, "collation_versions", |c| c.collation_versions),
             (10, "is_supported", Capabilities::is_supported),
         ];
         for (since, name, has) in abilities {

@@ -8,6 +8,7 @@
 //! sets, dates, intervals, floats, bytea, encoding, time zone and name lookup are the same.
 
 mod authenticated;
+mod link;
 mod raw;
 mod settings;
 mod startup;
@@ -25,6 +26,7 @@ use crate::wire::{NotEncrypted, WireStream};
 use crate::{Error, conninfo};
 use authenticated::{Authenticated, Passthrough};
 
+pub use link::Link;
 pub use raw::{Message, RawSession, Row, query_message, unexpected};
 pub use settings::{PINNED_EVERYWHERE, SessionSettings, newer_settings_query};
 
@@ -35,6 +37,7 @@ pub use settings::{PINNED_EVERYWHERE, SessionSettings, newer_settings_query};
 pub async fn connect(info: &ConnInfo, settings: SessionSettings) -> Result<Session, Error> {
     let raw = open(info, &[]).await?;
     let target = raw.target().clone();
+    let link = Link::of(&raw);
     let mut config = Config::new();
     // The stream is encrypted and authenticated already, or will never be.
     config.user(info.user()).ssl_mode(StreamMode::Require).ssl_negotiation(SslNegotiation::Direct);
@@ -43,6 +46,7 @@ pub async fn connect(info: &ConnInfo, settings: SessionSettings) -> Result<Sessi
         cancel: Cancel { token: client.cancel_token(), info: info.clone(), target },
         connection: tokio::spawn(drive(connection)),
         capabilities: Capabilities::of(0),
+        link,
         client,
     };
     session.client.batch_execute(&settings.to_sql()).await?;
@@ -246,6 +250,7 @@ pub struct Session {
     client: Client,
     connection: JoinHandle<()>,
     capabilities: Capabilities,
+    link: Link,
     cancel: Cancel,
 }
 
@@ -253,6 +258,11 @@ impl Session {
     /// What the server can do.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// How the server is reached.
+    pub fn link(&self) -> &Link {
+        &self.link
     }
 
     /// A handle that cancels whatever this session is running, usable while it runs.

@@ -333,6 +333,17 @@ impl ConnInfo {
         self
     }
 
+    /// The same, as another role. A password given for the first one is not taken along: the
+    /// password file may have one.
+    #[must_use]
+    pub fn with_user(mut self, user: &str) -> ConnInfo {
+        if self.user != user {
+            self.password = None;
+            user.clone_into(&mut self.user);
+        }
+        self
+    }
+
     /// The same, with this application name unless the string or `PGAPPNAME` gives one.
     #[must_use]
     pub fn with_application_name(mut self, name: &str) -> ConnInfo {

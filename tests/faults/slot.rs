@@ -79,7 +79,12 @@ async fn s2_an_invalidated_slot_halts_at_once() {
         .start();
     let destination = Cluster::builder().start();
     let (from, to) = (source.create_database("d").await, destination.create_database("d").await);
-    let mut link = Link::between(&from, &to).both(TABLE).await.start().await;
+    let mut link = Link::between(&from, &to)
+        .configured(|builder| builder.line("precheck", "accept = [\"wal-retention\"]"))
+        .both(TABLE)
+        .await
+        .start()
+        .await;
     link.apply("insert into t values (1, 'a')").await;
     link.reader.terminate();
     link.reader.wait(WITHIN).await.expect(0);

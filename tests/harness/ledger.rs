@@ -44,7 +44,7 @@ const TABLES: &str = "
 
 const AUDIT: &str = "
     create table public.audit (relation name not null, operation text not null);
-    create function public.audit_row() returns trigger language plpgsql as $$
+    create function public.audit_row() returns trigger language plpgsql security definer as $$
     begin
         insert into public.audit (relation, operation) values (tg_table_name, tg_op);
         return null;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::database::Database;
@@ -86,6 +87,7 @@ impl PipelineBuilder {
             sections: self.sections,
             environment: self.environment,
             others: self.others,
+            roles: Arc::default(),
         };
         pipeline.write_config();
         pipeline
@@ -109,6 +111,8 @@ pub struct Pipeline {
     sections: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     others: Vec<(String, Database)>,
+    /// Set once the product logs in as the roles that `pgtrail grants` printed.
+    roles: Arc<OnceLock<()>>,
 }
 
 impl Pipeline {
@@ -153,8 +157,15 @@ impl Pipeline {
         for line in &self.top {
             writeln!(text, "{line}").expect("text");
         }
-        let conninfo =
-            |database: &Database| format!("conninfo = {}", toml_string(&database.conninfo()));
+        let granted = self.roles.get().map(|()| self.role());
+        let conninfo = |database: &Database| {
+            let login = match &granted {
+                // Another role is what the test is about.
+                Some(role) if database.user == "postgres" => database.as_user(role, None),
+                _ => database.clone(),
+            };
+            format!("conninfo = {}", toml_string(&login.conninfo()))
+        };
         let destination = if self.others.is_empty() { "destination" } else { "destination.first" };
         let mut own = vec![
             ("source".to_owned(), conninfo(&self.source)),
@@ -190,6 +201,36 @@ impl Pipeline {
     /// Where the configuration file is.
     pub fn config_file(&self) -> &Path {
         &self.config
+    }
+
+    fn role(&self) -> String {
+        format!("granted_{}", self.name)
+    }
+
+    /// With `PGTRAIL_TEST_ROLES=granted`, the product works from now on as the roles that
+    /// `pgtrail grants` prints, without superuser on either side.
+    async fn lower_privileges(&self) {
+        let is_wanted = std::env::var("PGTRAIL_TEST_ROLES").is_ok_and(|roles| roles == "granted");
+        if !is_wanted || self.roles.get().is_some() {
+            return;
+        }
+        let exit = self.run(&["grants", "--json", "--role", &self.role()]).await;
+        let json: serde_json::Value = serde_json::from_str(&exit.stdout).expect("JSON");
+        for side in json["sides"].as_array().expect("sides") {
+            let others = self.others.iter().find(|(name, _)| side["side"] == name.as_str());
+            let database = match (side["side"].as_str(), others) {
+                (Some("source"), _) => &self.source,
+                (_, Some((_, other))) => other,
+                _ => &self.destination,
+            };
+            let session = database.connect().await;
+            session.exec("set default_transaction_read_only = off").await;
+            for statement in side["statements"].as_array().expect("statements") {
+                session.exec(statement.as_str().expect("SQL")).await;
+            }
+        }
+        self.roles.set(()).expect("once");
+        self.write_config();
     }
 
     /// The pipeline's own directory.
@@ -271,6 +312,7 @@ impl Pipeline {
 
     /// `init`, which must succeed.
     pub async fn init(&self) {
+        self.lower_privileges().await;
         self.run(&["init"]).await;
     }
 

@@ -109,7 +109,7 @@ async fn p2_the_copy_survives_kills_of_both_processes() {
         .destination()
         .exec(
             "create table loaded (relation name, n bigint);
-             create function count_rows() returns trigger language plpgsql as $$ begin
+             create function count_rows() returns trigger language plpgsql security definer as $$ begin
                  insert into public.loaded select tg_table_name, count(*) from fresh; return null; end $$;
              create trigger counted after insert on b referencing new table as fresh
                  for each statement execute function count_rows();

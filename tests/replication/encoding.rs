@@ -21,8 +21,14 @@ async fn between(source: &str, destination: &str) -> Link {
         "create table t (id int primary key, v text, \"größe\" varchar(5), vs text[], j json);
                   create table bare (v text)";
     let rows = "insert into t values (1, 'Zürich é', 'äöüß', '{é,NULL}', '{\"é\": 1}'); insert into bare values ('ä'), ('ä')";
-    let mut link =
-        Link::between(&source, &destination).both(schema).await.at_source(rows).await.start().await;
+    let mut link = Link::between(&source, &destination)
+        .configured(|builder| builder.line("precheck", "accept = [\"encoding\"]"))
+        .both(schema)
+        .await
+        .at_source(rows)
+        .await
+        .start()
+        .await;
     link.settle().await;
     link.apply(
         "insert into t select id + 1, v || 'ß', \"größe\", vs || v, j from t;

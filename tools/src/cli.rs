@@ -33,7 +33,8 @@ Exit codes:
 
 Set up a pipeline:
   pgtrail demo        see it work first, nothing to configure
-  pgtrail init        after writing pgtrail.toml
+  pgtrail precheck    after writing pgtrail.toml: what is wrong and how to mend it
+  pgtrail init        publication, slot and log
   pgtrail run         and in another terminal: pgtrail status --watch";
 
 const GLOBAL: &str = "Options of every command";
@@ -80,6 +81,11 @@ impl Global {
         Config::load(&self.config_file())
     }
 
+    /// Whether more is to be told.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose > 0
+    }
+
     /// How the talk on stderr is written.
     pub fn log_format(&self) -> LogFormat {
         self.log_format
@@ -99,6 +105,8 @@ impl Global {
 #[derive(Subcommand, Debug)]
 enum Command {
     Demo(commands::demo::Demo),
+    Precheck(commands::precheck::Precheck),
+    Grants(commands::grants::Grants),
     Init(commands::init::Init),
     Run(commands::run::Run),
     Reader(commands::reader::Reader),
@@ -118,6 +126,8 @@ impl Command {
     async fn run(self, global: &Global) -> anyhow::Result<()> {
         match self {
             Command::Demo(command) => Box::pin(command.run()).await,
+            Command::Precheck(command) => Box::pin(command.run(global)).await,
+            Command::Grants(command) => Box::pin(command.run(global)).await,
             Command::Init(command) => Box::pin(command.run(global)).await,
             Command::Run(command) => Box::pin(command.run(global)).await,
             Command::Reader(command) => Box::pin(command.run(global)).await,
@@ -192,8 +202,10 @@ mod tests {
         assert_eq!(arguments, ["--config", "/x.toml", "--log-format", "json", "-v", "-v"]);
     }
 
-    const COMMANDS: [&[&str]; 10] = [
+    const COMMANDS: [&[&str]; 12] = [
         &["demo"],
+        &["precheck"],
+        &["grants"],
         &["init"],
         &["run"],
         &["reader"],

@@ -2,8 +2,10 @@
 
 pub mod applier;
 pub mod demo;
+pub mod grants;
 pub mod init;
 pub mod log;
+pub mod precheck;
 pub mod reader;
 pub mod run;
 pub mod status;

@@ -55,6 +55,8 @@ pub struct Config {
     pub objects: Objects,
     /// The copy of the rows that exist.
     pub copy: Copy,
+    /// What `precheck` and `init` are told to put up with.
+    pub precheck: Precheck,
     /// The databases that are written, by name; `[destination]` alone is the one called `default`.
     #[serde(rename = "destination", deserialize_with = "destination::deserialize")]
     pub destinations: BTreeMap<String, Destination>,
@@ -142,6 +144,15 @@ pub struct Copy {
     pub jobs: usize,
 }
 
+/// `[precheck]`
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Precheck {
+    /// Items whose warnings are accepted, by id; `--accept` adds to them. docs/precheck.md lists
+    /// all. Failures cannot be accepted. Since 0.1.
+    pub accept: Vec<String>,
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -153,6 +164,7 @@ impl Default for Config {
             log: Log::default(),
             objects: Objects::default(),
             copy: Copy::default(),
+            precheck: Precheck::default(),
             destinations: BTreeMap::new(),
         }
     }
@@ -238,6 +250,8 @@ impl Config {
         if self.copy.jobs == 0 {
             return Err((&["copy", "jobs"], "copy.jobs: must be at least 1".to_owned()));
         }
+        crate::precheck::check_ids("precheck.accept", &self.precheck.accept)
+            .map_err(|failure| (&["precheck", "accept"] as &[_], failure.to_string()))?;
         let both = self.objects.tables.iter().find(|table| self.objects.exclude.contains(table));
         if let Some(table) = both {
             let message = format!(

@@ -11,7 +11,7 @@ use pgtrail_postgres::Session;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::source;
+use crate::{publication, source};
 
 /// How long a slot may still be held by a walsender whose client just died.
 const SLOT_WAIT: Duration = Duration::from_secs(30);
@@ -38,16 +38,21 @@ impl Account {
     }
 }
 
-/// Removes everything at the source.
-pub(crate) async fn source(account: &mut Account, client: &Session, config: &Config) {
+/// Removes everything at the source; `keep_publication` when it is known to be somebody else's.
+pub(crate) async fn source(
+    account: &mut Account,
+    client: &Session,
+    config: &Config,
+    keep_publication: bool,
+) {
     let (slot, publication) = (config.slot(), config.publication());
     let dropped = source::drop_slot(client, &slot, SLOT_WAIT).await;
     let dropped = dropped.map_err(|error| held_slot(error, &slot));
     let slot_is_gone = dropped.is_ok();
     account.note(&format!("replication slot {slot}"), dropped);
     // Without its publication the slot of a pipeline that is still there would be broken for good.
-    if slot_is_gone {
-        let dropped = drop_publication(client, &publication).await;
+    if slot_is_gone && !keep_publication {
+        let dropped = drop_publication(client, config).await;
         account.note(&format!("publication {publication}"), dropped);
     }
     match source::restore_identities(client, &config.name).await {
@@ -67,9 +72,18 @@ pub(crate) async fn source(account: &mut Account, client: &Session, config: &Con
     }
 }
 
-async fn drop_publication(client: &Session, name: &str) -> anyhow::Result<bool> {
-    let there = source::has_publication(client, name).await?;
-    source::drop_publication(client, name).await?;
+async fn drop_publication(client: &Session, config: &Config) -> anyhow::Result<bool> {
+    let name = config.publication();
+    if source::is_publication_given(client, &config.name).await? {
+        return Ok(false);
+    }
+    // Without a row init did not make it: another role's is left to whoever that is.
+    let is_registered = source::registered(client, &config.name).await?.is_some();
+    if !is_registered && !publication::is_own(client, &name).await? {
+        return Ok(false);
+    }
+    let there = publication::has_publication(client, &name).await?;
+    publication::drop_publication(client, &name).await?;
     Ok(there)
 }
 

@@ -20,3 +20,12 @@ pub(crate) async fn current_lsn(source: &Session) -> Result<Lsn, pgtrail_postgre
     let text: String = row.try_get(0)?;
     text.parse().map_err(|_| pgtrail_postgres::Error::Protocol { what: format!("LSN {text}") })
 }
+
+/// The schemas that users made.
+pub(crate) async fn schemas(client: &Session) -> Result<Vec<String>, pgtrail_postgres::Error> {
+    let sql = "select nspname::text from pg_catalog.pg_namespace \
+               where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtrail') \
+               order by 1";
+    let rows = client.query(sql, &[]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}

@@ -1,5 +1,4 @@
-//! pgtrail's objects at the source: its schema, the publication, replica identities, and the slot's
-//! removal.
+//! pgtrail's objects at the source: its schema, replica identities, and the slot's removal.
 //!
 //! Owns their SQL. The invariant: every row and object carries the pipeline's name, and undoing one
 //! pipeline leaves what another needs.
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use pgtrail_log::ReplicaIdentity;
 use pgtrail_postgres::quote::{quote_ident, quote_literal};
 use pgtrail_postgres::schema::{RelationKind, Table};
-use pgtrail_postgres::{Capabilities, Error, Session};
+use pgtrail_postgres::{Error, Session};
 
 /// Serialises init and teardown of several pipelines at one database. The number is ours alone:
 /// "pgtrail" in ASCII.
@@ -50,22 +49,40 @@ async fn has_own_schema(client: &Session) -> Result<bool, Error> {
     Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }
 
-/// Makes the schema and notes that init is at work.
+/// Makes the schema and notes that init is at work; `is_given` when somebody else made the
+/// publication.
 pub(crate) async fn register(
     client: &Session,
     pipeline: &str,
     slot: &str,
     publication: &str,
+    is_given: bool,
 ) -> Result<(), Error> {
     let sql = format!(
         "select pg_catalog.pg_advisory_xact_lock({ADVISORY_KEY});\n{}\n\
-         insert into pgtrail.pipeline (name, slot, publication) values ({}, {}, {})",
+         insert into pgtrail.pipeline (name, slot, publication, publication_given) \
+         values ({}, {}, {}, {is_given})",
         include_str!("source/objects.sql"),
         quote_literal(pipeline),
         quote_literal(slot),
         quote_literal(publication),
     );
     Ok(client.batch_execute(&sql).await?)
+}
+
+/// Whether somebody else made the publication of `pipeline`.
+pub(crate) async fn is_publication_given(client: &Session, pipeline: &str) -> Result<bool, Error> {
+    if !has_own_schema(client).await? {
+        return Ok(false);
+    }
+    // By way of jsonb: an earlier version's table has no such column.
+    let sql = "select coalesce((to_jsonb(p) ->> 'publication_given')::bool, false) \
+               from pgtrail.pipeline p where name = $1";
+    let row = client.query_opt(sql, &[&pipeline]).await?;
+    Ok(match row {
+        Some(row) => row.try_get(0)?,
+        None => false,
+    })
 }
 
 /// Notes that init is complete, and for which log.
@@ -124,6 +141,15 @@ impl GivenIdentity<'_> {
         }
     }
 
+    /// The statement alone, with nothing noted for teardown.
+    pub(crate) fn statement(&self) -> String {
+        let identity = match self.index {
+            Some(index) => format!("using index {}", quote_ident(index)),
+            None => "full".to_owned(),
+        };
+        format!("alter table {} replica identity {identity}", self.table.qualified())
+    }
+
     fn sql(&self, pipeline: &str) -> String {
         let table = self.table;
         let previous_index = table
@@ -131,10 +157,7 @@ impl GivenIdentity<'_> {
             .iter()
             .find(|index| index.is_replica_identity)
             .map_or_else(|| "null".to_owned(), |index| quote_literal(&index.name));
-        let (given, identity) = match self.index {
-            Some(index) => ('i', format!("using index {}", quote_ident(index))),
-            None => ('f', "full".to_owned()),
-        };
+        let given = if self.index.is_some() { 'i' } else { 'f' };
         // One batch is one transaction: the note and the change come together.
         format!(
             "set local lock_timeout = '{LOCK_TIMEOUT}';\n\
@@ -142,13 +165,13 @@ impl GivenIdentity<'_> {
              (pipeline, relation, schema_name, table_name, previous, previous_index, given) \
              values ({}, {}, {}, {}, '{}', {previous_index}, '{given}') \
              on conflict (pipeline, relation) do nothing;\n\
-             alter table {} replica identity {identity}",
+             {}",
             quote_literal(pipeline),
             table.oid,
             quote_literal(&table.schema),
             quote_literal(&table.name),
             letter(table.replica_identity),
-            table.qualified(),
+            self.statement(),
         )
     }
 }
@@ -232,77 +255,10 @@ async fn with_lock_retries(client: &Session, sql: &str) -> Result<(), Error> {
     }
 }
 
-/// What the publication covers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Coverage {
-    /// Every table there is and will be.
-    All,
-    /// These, quoted and qualified.
-    List(Vec<String>),
-}
-
-impl Coverage {
-    /// Of the selected `tables`; `all` when everything is selected and the role may say so.
-    pub(crate) fn of(tables: &[Table], all: bool, capabilities: &Capabilities) -> Coverage {
-        if all {
-            return Coverage::All;
-        }
-        let list = tables.iter().filter_map(|table| match table.kind {
-            // Without ONLY, inheriting tables would come along unasked.
-            RelationKind::Table => Some(format!("only {}", table.qualified())),
-            // Listed beside its leaves, so that a partition made later is published too.
-            RelationKind::Partitioned if capabilities.via_root => Some(table.qualified()),
-            _ => None,
-        });
-        Coverage::List(list.collect())
-    }
-
-    fn clause(&self) -> String {
-        match self {
-            Coverage::All => " for all tables".to_owned(),
-            // A publication of nothing is made without the clause.
-            Coverage::List(tables) if tables.is_empty() => String::new(),
-            Coverage::List(tables) => format!(" for table {}", tables.join(", ")),
-        }
-    }
-
-    /// As people read it.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Coverage::All => "for all tables".to_owned(),
-            Coverage::List(tables) if tables.len() == 1 => "for 1 table".to_owned(),
-            Coverage::List(tables) => format!("for {} tables", tables.len()),
-        }
-    }
-}
-
-/// The statement that makes the publication: no filter, no column list, every operation the server
-/// can publish. Leaves are published as themselves: via their root, TRUNCATE of one leaf would
-/// silently not be.
-pub(crate) fn publication_sql(
-    name: &str,
-    coverage: &Coverage,
-    capabilities: &Capabilities,
-) -> String {
-    let truncate = if capabilities.publish_truncate { ", truncate" } else { "" };
-    let via_root = if capabilities.via_root { ", publish_via_partition_root = false" } else { "" };
-    format!(
-        "create publication {}{} with (publish = 'insert, update, delete{truncate}'{via_root})",
-        quote_ident(name),
-        coverage.clause()
-    )
-}
-
-/// Whether there is a publication of this name.
-pub(crate) async fn has_publication(client: &Session, name: &str) -> Result<bool, Error> {
-    let sql = "select exists (select from pg_catalog.pg_publication where pubname = $1)";
-    Ok(client.query_one(sql, &[&name]).await?.try_get(0)?)
-}
-
-/// Drops the publication, if it is there.
-pub(crate) async fn drop_publication(client: &Session, name: &str) -> Result<(), Error> {
-    let sql = format!("drop publication if exists {}", quote_ident(name));
-    Ok(client.batch_execute(&sql).await?)
+/// Whether the role may publish every table there is and will be.
+pub(crate) async fn is_superuser(client: &Session) -> Result<bool, Error> {
+    let sql = "select rolsuper from pg_catalog.pg_roles where rolname = current_user";
+    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }
 
 /// A slot as far as init and teardown care.
@@ -341,33 +297,5 @@ pub(crate) async fn drop_slot(client: &Session, name: &str, wait: Duration) -> R
             Err(error) if error.sqlstate() == Some("42704") => return Ok(false),
             Err(error) => return Err(error),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_publication_says_only_what_the_server_knows() {
-        let all =
-            |version| publication_sql("pgtrail_a", &Coverage::All, &Capabilities::of(version));
-        assert_eq!(
-            all(150_000),
-            "create publication \"pgtrail_a\" for all tables with \
-             (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"
-        );
-        assert_eq!(
-            all(120_000),
-            "create publication \"pgtrail_a\" for all tables with \
-             (publish = 'insert, update, delete, truncate')"
-        );
-        assert!(!all(100_000).contains("truncate"));
-        let list = Coverage::List(vec!["only \"s\".\"t\"".to_owned(), "\"s\".\"p\"".to_owned()]);
-        let sql = publication_sql("pgtrail_a", &list, &Capabilities::of(150_000));
-        assert!(sql.contains(" for table only \"s\".\"t\", \"s\".\"p\" with"), "{sql}");
-        let none =
-            publication_sql("pgtrail_a", &Coverage::List(vec![]), &Capabilities::of(150_000));
-        assert!(none.starts_with("create publication \"pgtrail_a\" with"), "{none}");
     }
 }

@@ -1,6 +1,13 @@
 -- What an applier keeps at its destination. Several pipelines may share a database: every row names its
 -- pipeline and destination.
-create schema if not exists pgtrail;
+do $$
+begin
+    -- A role that may not create schemas can be given this one.
+    if not exists (select from pg_catalog.pg_namespace where nspname = 'pgtrail') then
+        create schema pgtrail;
+    end if;
+end
+$$;
 
 -- How far the destination is. Changed in the same transaction as the data, only by the applier whose
 -- fence it carries. Source and incarnation are null until the first applier took the seat.

@@ -3,31 +3,31 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pgtrail_log::{
-    Epoch, EpochStart, Identity, Incarnation, LogFollower, LogWriter, Snapshot, Timestamp,
-};
-use pgtrail_postgres::mapping::Mapping;
+use pgtrail_log::{Epoch, EpochStart, Identity, Incarnation, LogWriter, Snapshot, Timestamp};
 use pgtrail_postgres::quote::quote_literal;
 use pgtrail_postgres::schema::{Table, load_tables};
-use pgtrail_postgres::selection::Selection;
 use pgtrail_postgres::{ConnInfo, Session};
 use pgtrail_reader::replication::{CreatedSlot, ReplicationClient, SystemIdentity};
 
 use crate::cli::Global;
-use crate::config::{Config, Keyless};
+use crate::config::Config;
 use crate::dismantle::{self, Account};
 use crate::failure::Failure;
-use crate::precheck::{self, SourceFacts, exists};
+use crate::precheck;
+use crate::precheck::names::full_name;
+use crate::precheck::selection::replicable;
 use crate::process::{Second, asked_to_stop, shutdown_on_signal};
+use crate::publication::{self, Coverage};
 use crate::render::{say, to_stdout};
 use crate::servers::connect;
-use crate::source::{self, Coverage, GivenIdentity, Registered};
+use crate::source::{self, GivenIdentity};
+use crate::standing::Standing;
 
 /// Set up the pipeline: publication, slot and log, and pgtrail's tables on both sides
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Checks both sides first and changes nothing when a check fails. A step that fails later undoes the
-earlier ones. Running it again on a pipeline that is set up changes nothing.
+Judges all items of pgtrail precheck first and changes nothing when one fails or warns. A step that
+fails later undoes the earlier ones. Running it again on a pipeline that is set up changes nothing.
 
 At the source it makes the publication and the replication slot pgtrail_NAME and the schema
 pgtrail, and gives tables without a key a replica identity. At each destination it makes the
@@ -40,6 +40,9 @@ pub struct Init {
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Go on although this item of precheck warns; may be given more than once
+    #[arg(long, value_name = "ID")]
+    accept: Vec<String>,
 }
 
 impl Init {
@@ -49,10 +52,8 @@ impl Init {
     /// When a check fails or a step does.
     pub async fn run(self, global: &Global) -> anyhow::Result<()> {
         let config = global.load()?;
+        precheck::gate(&config, &self.accept).await?;
         let plan = Plan::make(&config).await?;
-        for note in &plan.notes {
-            say(format_args!("note: {note}"));
-        }
         if self.dry_run {
             return to_stdout(|out| Ok(write!(out, "{}", plan.text())?));
         }
@@ -76,7 +77,7 @@ impl Init {
     }
 }
 
-/// A destination that was checked.
+/// A destination's session.
 struct Destination {
     name: String,
     client: Session,
@@ -91,7 +92,8 @@ struct Plan<'a> {
     destinations: Vec<Destination>,
     tables: Vec<Table>,
     coverage: Coverage,
-    notes: Vec<String>,
+    /// The publication is there already: somebody made it for this pipeline.
+    is_publication_given: bool,
     /// Everything is there already.
     is_set_up: bool,
     /// An earlier init was cut short and left something.
@@ -110,38 +112,16 @@ impl<'a> Plan<'a> {
     async fn make(config: &'a Config) -> anyhow::Result<Plan<'a>> {
         let source_info = config.source("init")?;
         let source = connect(&source_info, "source").await?;
-        if !source.capabilities().is_supported() {
-            let version = source.capabilities().version();
-            return Err(Failure::halt(
-                "PGT-0502",
-                format!("the source is PostgreSQL {version}, which cannot do logical replication"),
-            )
-            .hint("PostgreSQL 10 or newer is needed.")
-            .into());
-        }
-        let facts = SourceFacts::read(&source).await?;
         let standing = Standing::find(config, &source).await?;
-        // A pipeline that is set up uses its slot itself.
-        if standing != Standing::Complete {
-            facts.check()?;
-        }
         let mut replication =
             ReplicationClient::connect(&source_info).await.context("connect to the source")?;
         let system = replication.identify_system().await?;
-        let all = load_tables(&source, source.capabilities(), &Selection::everything()).await?;
         let selection = config.selection();
-        let selected: Vec<Table> = all
-            .iter()
-            .filter(|table| selection.contains(&table.schema, &table.name))
-            .cloned()
-            .collect();
-        precheck::check_selection(config, &schemas(&source).await?, &selected, &all)?;
-        let (tables, notes) = precheck::replicable(selected);
-        if config.objects.keyless == Keyless::Refuse {
-            precheck::check_keyless(&source::lacking_identity(&tables))?;
-        }
-        let everything = selection.is_everything() && facts.is_superuser;
+        let selected = load_tables(&source, source.capabilities(), &selection).await?;
+        let (tables, _) = replicable(selected);
+        let everything = selection.is_everything() && source::is_superuser(&source).await?;
         let coverage = Coverage::of(&tables, everything, source.capabilities());
+        let is_publication_given = publication::is_given(&source, config, standing).await?;
         let mut plan = Plan {
             config,
             source_info,
@@ -150,55 +130,16 @@ impl<'a> Plan<'a> {
             destinations: Vec::new(),
             tables,
             coverage,
-            notes,
+            is_publication_given,
             is_set_up: standing == Standing::Complete,
             is_cut_short: standing == Standing::CutShort,
         };
         for name in config.destinations.keys() {
-            let destination = plan.check_destination(name).await?;
-            plan.destinations.push(destination);
+            let info = config.destination(name, &format!("init_{name}"))?;
+            let client = connect(&info, &format!("destination \"{name}\"")).await?;
+            plan.destinations.push(Destination { name: name.clone(), client });
         }
         Ok(plan)
-    }
-
-    async fn check_destination(&self, name: &str) -> anyhow::Result<Destination> {
-        let side = format!("destination \"{name}\"");
-        let info = self.config.destination(name, &format!("init_{name}"))?;
-        let client = connect(&info, &side).await?;
-        self.check_not_the_source(&client, name).await?;
-        if !self.is_set_up {
-            let selection = Selection::everything();
-            let tables = load_tables(&client, client.capabilities(), &selection).await?;
-            let mapping = Mapping::identity();
-            precheck::check_destination(name, &self.tables, &tables, &mapping)?;
-            if self.config.copies() {
-                precheck::check_empty(name, &filled(&client, &self.tables, &mapping).await?)?;
-            }
-        }
-        Ok(Destination { name: name.to_owned(), client })
-    }
-
-    async fn check_not_the_source(&self, client: &Session, name: &str) -> anyhow::Result<()> {
-        let sql = "select (select system_identifier from pg_catalog.pg_control_system()), \
-                   pg_catalog.current_database()::text";
-        let row = match client.query_one(sql, &[]).await.map_err(pgtrail_postgres::Error::from) {
-            Ok(row) => row,
-            // Some services keep the function to themselves; the applier compares with the log as
-            // well.
-            Err(error) if error.sqlstate() == Some("42501") => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let (system, database): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-        let same_system = system.cast_unsigned() == self.system.system_identifier;
-        if same_system && database == self.source_database().await? {
-            return Err(Failure::halt(
-                "PGT-0505",
-                format!("destination \"{name}\" is the source itself, database \"{database}\""),
-            )
-            .hint("Compare source.conninfo and the destination's; PG* variables fill in both.")
-            .into());
-        }
-        Ok(())
     }
 
     async fn source_database(&self) -> anyhow::Result<String> {
@@ -221,12 +162,14 @@ impl<'a> Plan<'a> {
         for given in self.lacking() {
             lines.push(format!(
                 "source: give table {} {}",
-                precheck::full_name(given.table),
+                full_name(given.table),
                 given.describe()
             ));
         }
-        let coverage = self.coverage.describe();
-        lines.push(format!("source: create publication {} {coverage}", self.config.publication()));
+        let (name, coverage) = (self.config.publication(), self.coverage.describe());
+        if !self.is_publication_given {
+            lines.push(format!("source: create publication {name} {coverage}"));
+        }
         let failover =
             if self.source.capabilities().failover_slots { ", with failover" } else { "" };
         lines.push(format!("source: create replication slot {}{failover}", self.config.slot()));
@@ -252,22 +195,20 @@ impl<'a> Plan<'a> {
             self.clear_remains().await?;
         }
         made.registered = true;
-        source::register(&self.source, &config.name, &config.slot(), &config.publication())
-            .await
-            .context("create schema pgtrail at the source")?;
+        let (slot, publication) = (config.slot(), config.publication());
+        source::register(
+            &self.source,
+            &config.name,
+            &slot,
+            &publication,
+            self.is_publication_given,
+        )
+        .await
+        .context("create schema pgtrail at the source")?;
         self.give_identities().await?;
-        // Committed before the slot is made: a slot that has to decode from before its publication
-        // never can (A2).
-        let sql = source::publication_sql(
-            &config.publication(),
-            &self.coverage,
-            self.source.capabilities(),
-        );
-        self.source
-            .batch_execute(&sql)
-            .await
-            .map_err(pgtrail_postgres::Error::from)
-            .context("create the publication")?;
+        if !self.is_publication_given {
+            self.publish().await?;
+        }
         for (index, destination) in self.destinations.iter().enumerate() {
             made.seats.push(index);
             destination.seat(&config.name).await?;
@@ -277,6 +218,16 @@ impl<'a> Plan<'a> {
         LogWriter::create(&config.log.dir, &identity).context("create the change log")?;
         let incarnation = identity.incarnation.to_string();
         Ok(source::complete(&self.source, &config.name, &incarnation).await?)
+    }
+
+    /// Committed before the slot is made: a slot that has to decode from before its publication
+    /// never can (A2).
+    async fn publish(&self) -> anyhow::Result<()> {
+        let capabilities = self.source.capabilities();
+        let name = self.config.publication();
+        let sql = publication::publication_sql(&name, &self.coverage, capabilities);
+        let done = self.source.batch_execute(&sql).await;
+        done.map_err(pgtrail_postgres::Error::from).context("create the publication")
     }
 
     async fn seat_destinations(&self) -> anyhow::Result<()> {
@@ -290,7 +241,7 @@ impl<'a> Plan<'a> {
     /// used any of it.
     async fn clear_remains(&self) -> anyhow::Result<()> {
         let mut account = Account::default();
-        dismantle::source(&mut account, &self.source, self.config).await;
+        dismantle::source(&mut account, &self.source, self.config, false).await;
         dismantle::log(&mut account, self.config);
         match account.left.into_iter().next() {
             Some((what, error)) => {
@@ -304,7 +255,7 @@ impl<'a> Plan<'a> {
         let name = &self.config.name;
         source::share_identities(&self.source, name, &self.tables).await?;
         for given in self.lacking() {
-            let table = precheck::full_name(given.table);
+            let table = full_name(given.table);
             let what = given.describe();
             source::give_identity(&self.source, name, &given)
                 .await
@@ -394,7 +345,10 @@ impl<'a> Plan<'a> {
         let mut account = Account::default();
         if made.registered {
             match connect(&self.source_info, "source").await {
-                Ok(client) => dismantle::source(&mut account, &client, self.config).await,
+                Ok(client) => {
+                    let keep = self.is_publication_given;
+                    dismantle::source(&mut account, &client, self.config, keep).await;
+                }
                 Err(error) => account.leave("slot, publication and schema at the source", error),
             }
         }
@@ -424,140 +378,5 @@ impl Destination {
         pgtrail_applier::seat::install(&self.client, pipeline, &self.name)
             .await
             .with_context(|| format!("set up destination \"{}\"", self.name))
-    }
-}
-
-/// How much of the pipeline is there already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
-    Nothing,
-    /// An init was killed in the middle.
-    CutShort,
-    Complete,
-}
-
-impl Standing {
-    async fn find(config: &Config, source: &Session) -> anyhow::Result<Standing> {
-        let registered = source::registered(source, &config.name).await?;
-        let slot = source::slot(source, &config.slot()).await?;
-        let publication = source::has_publication(source, &config.publication()).await?;
-        let log = log_incarnation(config)?;
-        Ok(Standing::judge(config, registered, slot.is_some(), publication, log)?)
-    }
-
-    fn judge(
-        config: &Config,
-        registered: Option<Registered>,
-        slot: bool,
-        publication: bool,
-        log: Option<String>,
-    ) -> Result<Standing, Failure> {
-        let name = &config.name;
-        let dir = config.log.dir.display();
-        match (registered, log) {
-            (None, None) if !slot && !publication => Ok(Standing::Nothing),
-            (None, None) => {
-                let what = if slot { "replication slot" } else { "publication" };
-                Err(exists(format!("a {what} pgtrail_{name} exists at the source already")))
-            }
-            (None, Some(_)) => Err(exists(format!(
-                "{dir} holds a change log, but the source knows no pipeline \"{name}\""
-            ))),
-            (Some(Registered { incarnation: None }), _) => Ok(Standing::CutShort),
-            (Some(Registered { incarnation: Some(_) }), None) => Err(exists(format!(
-                "pipeline \"{name}\" is set up at the source, but {dir} holds no change log"
-            ))),
-            (Some(Registered { incarnation: Some(known) }), Some(found)) if known != found => {
-                Err(exists(format!(
-                    "pipeline \"{name}\" is set up at the source for another change log than {dir}"
-                )))
-            }
-            (Some(_), Some(_)) if slot && publication => Ok(Standing::Complete),
-            (Some(_), Some(_)) => {
-                let what = if slot { "publication" } else { "replication slot" };
-                Err(exists(format!("the {what} pgtrail_{name} is gone from the source")))
-            }
-        }
-    }
-}
-
-/// Which log is in the directory, if any.
-fn log_incarnation(config: &Config) -> anyhow::Result<Option<String>> {
-    let scratch = tempfile::tempdir().context("make a scratch directory")?;
-    match LogFollower::open(&config.log.dir, scratch.path()) {
-        Ok(follower) => Ok(Some(follower.identity().incarnation.to_string())),
-        Err(pgtrail_log::Error::NotALog { .. }) => Ok(None),
-        Err(error) => Err(error).context("look at the change log"),
-    }
-}
-
-async fn schemas(client: &Session) -> Result<Vec<String>, pgtrail_postgres::Error> {
-    let sql = "select nspname::text from pg_catalog.pg_namespace \
-               where nspname !~ '^pg_' and nspname not in ('information_schema', 'pgtrail') \
-               order by 1";
-    let rows = client.query(sql, &[]).await?;
-    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
-}
-
-/// The destination tables that have rows.
-async fn filled(
-    client: &Session,
-    tables: &[Table],
-    mapping: &Mapping,
-) -> Result<Vec<String>, pgtrail_postgres::Error> {
-    let mut filled = Vec::new();
-    let leaves =
-        tables.iter().filter(|table| table.kind == pgtrail_postgres::schema::RelationKind::Table);
-    for table in leaves {
-        let (schema, name) = mapping.relation(&table.schema, &table.name);
-        let relation = pgtrail_postgres::quote::qualified(&schema, &name);
-        let sql = format!("select exists (select from {relation})");
-        if client.query_one(&sql, &[]).await?.try_get(0)? {
-            filled.push(format!("{schema}.{name}"));
-        }
-    }
-    Ok(filled)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn config() -> Config {
-        let text = "name = \"a\"\nsource.conninfo = \"x\"\nlog.dir = \"/l\"\n\
-                    destination.conninfo = \"x\"";
-        Config::parse(text, Path::new("t.toml")).expect("parses")
-    }
-
-    fn judge(
-        registered: Option<Option<&str>>,
-        slot: bool,
-        publication: bool,
-        log: Option<&str>,
-    ) -> Result<Standing, String> {
-        let registered = registered.map(|row| Registered { incarnation: row.map(str::to_owned) });
-        Standing::judge(&config(), registered, slot, publication, log.map(str::to_owned))
-            .map_err(|failure| failure.to_string())
-    }
-
-    #[test]
-    fn tells_what_is_there_from_what_is_broken() {
-        assert_eq!(judge(None, false, false, None), Ok(Standing::Nothing));
-        assert_eq!(judge(Some(None), true, true, Some("1")), Ok(Standing::CutShort));
-        assert_eq!(judge(Some(None), false, false, None), Ok(Standing::CutShort));
-        assert_eq!(judge(Some(Some("1")), true, true, Some("1")), Ok(Standing::Complete));
-        let refused = |result: Result<Standing, String>, part: &str| {
-            let message = result.expect_err("a refusal");
-            assert!(message.contains(part), "{message}");
-        };
-        refused(judge(None, true, false, None), "replication slot pgtrail_a exists");
-        refused(judge(None, false, true, None), "publication pgtrail_a exists");
-        refused(judge(None, false, false, Some("1")), "knows no pipeline");
-        refused(judge(Some(Some("1")), true, true, None), "holds no change log");
-        refused(judge(Some(Some("1")), true, true, Some("2")), "another change log");
-        refused(judge(Some(Some("1")), false, true, Some("1")), "slot pgtrail_a is gone");
-        refused(judge(Some(Some("1")), true, false, Some("1")), "publication pgtrail_a is gone");
     }
 }

@@ -66,7 +66,8 @@ impl Teardown {
     fn plan(&self, config: &Config) -> String {
         let (slot, publication) = (config.slot(), config.publication());
         let mut plan = format!(
-            "source: drop replication slot {slot} and publication {publication}\n\
+            "source: drop replication slot {slot} and publication {publication} (which stays when it was \
+             there before init)\n\
              source: put replica identities back, remove the rows of pipeline \"{}\"\n",
             config.name
         );
@@ -84,7 +85,7 @@ impl Teardown {
     async fn source(&self, account: &mut Account, config: &Config) {
         let client = async { connect(&config.source("teardown")?, "source").await };
         match client.await {
-            Ok(client) => dismantle::source(account, &client, config).await,
+            Ok(client) => dismantle::source(account, &client, config, false).await,
             Err(error) => {
                 let what = format!(
                     "at the source: slot {}, publication {}, replica identities, schema pgtrail",

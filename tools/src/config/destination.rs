@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
+use super::units;
+
 /// What the destination of the short form is called.
 pub(super) const DEFAULT_NAME: &str = "default";
 
@@ -15,7 +17,14 @@ pub(super) const DEFAULT_NAME: &str = "default";
 pub struct Destination {
     /// How to connect: libpq keywords or a URI, as for the source. Required. Since 0.1.
     pub conninfo: String,
+    /// How much room there is for its data, where pgtrail cannot see the disk: `precheck` compares
+    /// it with what the copy needs. Not known when left out. Since 0.1.
+    #[serde(default, with = "units::optional_size")]
+    pub disk_free: Option<u64>,
 }
+
+/// The keys of the short form.
+const KEYS: &[&str] = &["conninfo", "disk_free"];
 
 /// Reads either form and refuses a mixture.
 pub(super) fn deserialize<'de, D>(
@@ -38,6 +47,7 @@ impl<'de> Visitor<'de> for Forms {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut short = None;
+        let mut disk_free = None;
         let mut named = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
             match map.next_value::<Entry>()? {
@@ -46,8 +56,11 @@ impl<'de> Visitor<'de> for Forms {
                     named.insert(key, destination);
                 }
                 Entry::Text(conninfo) if key == "conninfo" => short = Some(conninfo),
+                Entry::Text(size) if key == "disk_free" => {
+                    disk_free = Some(units::parse_size(&size).map_err(de::Error::custom)?);
+                }
                 Entry::Text(_) | Entry::Other => {
-                    return Err(de::Error::unknown_field(&key, &["conninfo"]));
+                    return Err(de::Error::unknown_field(&key, KEYS));
                 }
             }
         }
@@ -57,8 +70,12 @@ impl<'de> Visitor<'de> for Forms {
                  write either [destination] or only [destination.NAME] tables"
             ))),
             (Some(conninfo), None) => {
-                Ok(BTreeMap::from([(DEFAULT_NAME.to_owned(), Destination { conninfo })]))
+                let destination = Destination { conninfo, disk_free };
+                Ok(BTreeMap::from([(DEFAULT_NAME.to_owned(), destination)]))
             }
+            (None, Some(_)) if disk_free.is_some() => Err(de::Error::custom(
+                "destination.disk_free belongs into one of the [destination.NAME] tables",
+            )),
             (None, Some(_)) => Ok(named),
             (None, None) => Err(de::Error::missing_field("conninfo")),
         }

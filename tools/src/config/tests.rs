@@ -54,6 +54,8 @@ fn the_example_lists_every_key_with_its_default() {
         "exclude",
         "keyless",
         "jobs",
+        "accept",
+        "disk_free",
     ] {
         let written = text.lines().any(|line| {
             line.trim_start_matches(['#', ' '])

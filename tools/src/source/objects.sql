@@ -1,6 +1,13 @@
 -- pgtrail's own tables at a source. Shared by all pipelines that read this database; every row
 -- carries the pipeline.
-create schema if not exists pgtrail;
+do $$
+begin
+    -- A role that may not create schemas can be given this one.
+    if not exists (select from pg_catalog.pg_namespace where nspname = 'pgtrail') then
+        create schema pgtrail;
+    end if;
+end
+$$;
 
 create table if not exists pgtrail.pipeline (
     name text primary key,
@@ -11,6 +18,8 @@ create table if not exists pgtrail.pipeline (
     incarnation text,
     -- How far the log has been, as its reader noted. A log that ends before is an older copy.
     log_end pg_lsn,
+    -- Somebody else made the publication, and teardown leaves it.
+    publication_given boolean not null default false,
     created_at timestamptz not null default pg_catalog.now()
 );
 

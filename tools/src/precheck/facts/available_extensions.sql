@@ -1,0 +1,1 @@
+select name::text from pg_available_extensions

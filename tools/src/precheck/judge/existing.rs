@@ -1,0 +1,140 @@
+//! What is at the destination already, and what must be.
+//!
+//! pgtrail makes no tables: they must be there, and empty when rows are to be copied. When it does
+//! make them, these are the judgements to change.
+
+use std::collections::HashSet;
+
+use pgtrail_postgres::mapping::Mapping;
+use pgtrail_postgres::schema::{RelationKind, Table, TypeKind};
+
+use super::transfer;
+use crate::config::Config;
+use crate::precheck::facts::{Destination, Source};
+use crate::precheck::finding::{Finding, Remedy};
+use crate::precheck::names::{count, shorten};
+use crate::standing::Standing;
+
+const WHY_MISSING: &str = "Every table and column that takes part must exist on both sides; pgtrail \
+                           does not make them.";
+
+/// Whether the destination has a place for every row: tables and columns by name.
+pub(crate) fn missing_objects(
+    config: &Config,
+    source: &Source,
+    destination: &Destination,
+) -> Finding {
+    let mapping = Mapping::identity();
+    let mut missing = Vec::new();
+    let mut tables = Vec::new();
+    let mut columns = Vec::new();
+    for table in source.tables.iter().filter(|table| table.kind == RelationKind::Table) {
+        let (schema, relation) = mapping.relation(&table.schema, &table.name);
+        let found = destination.table_for(table);
+        let Some(found) = found.filter(|found| found.kind != RelationKind::Foreign) else {
+            let namesake = destination.namesakes.get(&(schema.clone(), relation.clone()));
+            let there = namesake.map(|kind| format!(" ({kind} has its name)")).unwrap_or_default();
+            missing.push(format!("{schema}.{relation}{there}"));
+            tables.push(table);
+            continue;
+        };
+        for column in table.sent_columns() {
+            let wanted = mapping.column(&table.schema, &table.name, &column.name);
+            if !found.sent_columns().any(|other| other.name == wanted) {
+                missing.push(format!("{schema}.{relation}.{wanted}"));
+                columns.push(found.qualified());
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Finding::pass("every table and column is there");
+    }
+    columns.dedup();
+    let name = &destination.name;
+    let found = format!("destination \"{name}\" has no {}", shorten(&missing));
+    let finding = Finding::failure(found, WHY_MISSING).code("PGT-0507");
+    let finding = match tables.is_empty() {
+        true => finding,
+        false => finding.mend(transfer::of_tables(config, source, destination, &tables)),
+    };
+    finding.mend_all(columns.iter().map(|table| {
+        Remedy::destination(name, format!("alter table {table} add column …"))
+            .then("as the source has it, or list the table in objects.exclude")
+    }))
+}
+
+/// Whether the copy would meet rows.
+pub(crate) fn existing_rows(
+    config: &Config,
+    source: &Source,
+    destination: &Destination,
+) -> Finding {
+    if !config.copies() || source.standing == Ok(Standing::Complete) {
+        return Finding::pass("not copied");
+    }
+    if destination.filled.is_empty() {
+        return Finding::pass("the tables are empty");
+    }
+    let name = &destination.name;
+    let filled: HashSet<&String> = destination.filled.iter().collect();
+    let tables: Vec<String> = source
+        .tables
+        .iter()
+        .filter_map(|table| destination.table_for(table))
+        .filter(|table| filled.contains(&format!("{}.{}", table.schema, table.name)))
+        .map(Table::qualified)
+        .collect();
+    Finding::failure(
+        format!(
+            "tables at destination \"{name}\" have rows already: {}",
+            shorten(&destination.filled)
+        ),
+        "The copy would collide with them, or double them where there is no key.",
+    )
+    .code("PGT-0508")
+    .mend(Remedy::destination(name, format!("truncate {}", tables.join(", "))))
+    .mend(Remedy::configuration(
+        "stages = [\"changes\"], if they hold the source's rows of now and nothing writes there \
+         meanwhile",
+    ))
+}
+
+/// Columns of the destination that nothing would fill.
+pub(crate) fn extra_columns(source: &Source, destination: &Destination) -> Finding {
+    let mapping = Mapping::identity();
+    let mut extra = Vec::new();
+    let mut remedies = Vec::new();
+    for table in &source.tables {
+        let Some(found) = destination.table_for(table) else { continue };
+        for column in &found.columns {
+            let filled = column.has_default
+                || column.generated.is_some()
+                || column.identity.is_some()
+                || column.data_type.kind == TypeKind::Domain;
+            let sent = table
+                .sent_columns()
+                .any(|sent| mapping.column(&table.schema, &table.name, &sent.name) == column.name);
+            if column.not_null && !filled && !sent {
+                extra.push(format!("{}.{}.{}", found.schema, found.name, column.name));
+                let name = pgtrail_postgres::quote::quote_ident(&column.name);
+                remedies.push(Remedy::destination(
+                    &destination.name,
+                    format!("alter table {} alter column {name} drop not null", found.qualified()),
+                ));
+            }
+        }
+    }
+    if extra.is_empty() {
+        return Finding::pass("none that refuses rows");
+    }
+    Finding::failure(
+        format!(
+            "{} at destination \"{}\" not in the source, refusing nulls, without default: {}",
+            count(extra.len(), "column", "columns"),
+            destination.name,
+            shorten(&extra)
+        ),
+        "No row of the source could be written: the applier would halt.",
+    )
+    .mend_all(remedies)
+}
