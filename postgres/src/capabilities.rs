@@ -52,6 +52,32 @@ pub struct Capabilities {
     pub foreign_type_oids: bool,
     /// A role can be granted SET on a single parameter such as `session_replication_role`.
     pub grant_set: bool,
+    /// Columns can choose how they are compressed.
+    pub column_compression: bool,
+    /// Types can say what subscripting them means.
+    pub type_subscripting: bool,
+    /// Extended statistics objects have a target of their own.
+    pub statistics_targets: bool,
+    /// `pg_trigger` tells whose copy a partition's trigger is.
+    pub trigger_parents: bool,
+    /// Collations of ICU keep their locale in a column of its own.
+    pub icu_locale: bool,
+    /// ICU collations can have additional rules.
+    pub icu_rules: bool,
+    /// Collations of every provider keep their locale in one column.
+    pub provider_locale: bool,
+    /// There is a privilege to maintain a table.
+    pub maintain_privilege: bool,
+    /// Not-null constraints have names.
+    pub named_not_nulls: bool,
+    /// Tables can have other access methods than heap.
+    pub table_access_methods: bool,
+    /// Enum values can be added inside a transaction.
+    pub enum_values_in_transactions: bool,
+    /// The schema `public` is owned by `pg_database_owner`.
+    pub owned_public_schema: bool,
+    /// A generated column's expression can be changed.
+    pub alter_expressions: bool,
 }
 
 /// The oldest server that has logical replication by pgoutput.
@@ -93,6 +119,19 @@ impl Capabilities {
             multiranges: major >= 14,
             foreign_type_oids: major >= 14,
             grant_set: major >= 15,
+            column_compression: major >= 14,
+            type_subscripting: major >= 14,
+            statistics_targets: major >= 13,
+            trigger_parents: major >= 13,
+            icu_locale: major >= 15,
+            icu_rules: major >= 16,
+            provider_locale: major >= 17,
+            maintain_privilege: major >= 17,
+            named_not_nulls: major >= 18,
+            table_access_methods: major >= 12,
+            enum_values_in_transactions: major >= 12,
+            owned_public_schema: major >= 15,
+            alter_expressions: major >= 17,
         }
     }
 

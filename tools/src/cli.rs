@@ -106,6 +106,8 @@ enum Command {
     Status(commands::status::Status),
     #[command(subcommand)]
     Log(commands::log::Log),
+    #[command(subcommand)]
+    Schema(commands::schema::Schema),
     Teardown(commands::teardown::Teardown),
 }
 
@@ -124,6 +126,7 @@ impl Command {
             Command::Applier(command) => Box::pin(command.run(global)).await,
             Command::Status(command) => Box::pin(command.run(global)).await,
             Command::Log(command) => command.run(global),
+            Command::Schema(command) => Box::pin(command.run(global)).await,
             Command::Teardown(command) => Box::pin(command.run(global)).await,
         }
     }
@@ -192,7 +195,7 @@ mod tests {
         assert_eq!(arguments, ["--config", "/x.toml", "--log-format", "json", "-v", "-v"]);
     }
 
-    const COMMANDS: [&[&str]; 10] = [
+    const COMMANDS: [&[&str]; 12] = [
         &["demo"],
         &["init"],
         &["run"],
@@ -202,6 +205,8 @@ mod tests {
         &["log", "dump"],
         &["log", "check"],
         &["log", "stat"],
+        &["schema", "show"],
+        &["schema", "diff"],
         &["teardown"],
     ];
 

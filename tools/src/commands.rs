@@ -6,5 +6,6 @@ pub mod init;
 pub mod log;
 pub mod reader;
 pub mod run;
+pub mod schema;
 pub mod status;
 pub mod teardown;
