@@ -3,6 +3,7 @@
 #
 #   dist/setup.sh build    a PostgreSQL server, and what RocksDB needs to compile
 #   dist/setup.sh test     the same, what the suites use beside it, and servers of other major versions
+#   dist/setup.sh regress  PostgreSQL's own regression suite, whose database the schema suite then copies
 #
 # On Debian and Ubuntu it installs; elsewhere it says which packages are missing and exits with 1.
 set -eu
@@ -155,6 +156,38 @@ if [ -n "$missing" ]; then
         say "    $missing"
         exit 1
     fi
+fi
+
+# The suite of the installed server's major version, from Debian's source package, without touching apt's own lists.
+install_regress() {
+    bindir=$(pg_config --bindir)
+    major=$("$bindir/postgres" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+    target=$servers/regress-$major
+    [ -e "$target/src/test/regress/parallel_schedule" ] && return 0
+    # shellcheck disable=SC1091
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    say "setup: fetching the regression suite of PostgreSQL $major into $target"
+    mkdir -p "$servers"
+    work=$(mktemp -d "$servers/.fetch.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial" "$work/suite"
+    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+        "http://deb.debian.org/debian $codename main" >"$work/src.list"
+    private_apt() {
+        apt-get -qq -o Dir::State="$work/state" -o Dir::Cache="$work/cache" -o Dir::Etc::SourceList="$work/src.list" \
+            -o Dir::Etc::SourceParts=/dev/null -o APT::Sandbox::User="$(id -un)" "$@" </dev/null >&2
+    }
+    private_apt update
+    (cd "$work" && private_apt source --download-only "postgresql-$major")
+    tar -xjf "$work"/*.orig.tar.bz2 -C "$work/suite" --strip-components=1 --wildcards '*/src/test/regress/*'
+    rm -rf "$target"
+    mv "$work/suite" "$target"
+    rm -rf "$work"
+    trap - EXIT
+}
+
+if [ "$purpose" = regress ]; then
+    install_regress
 fi
 
 if [ "$purpose" = test ]; then

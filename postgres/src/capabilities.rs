@@ -72,10 +72,10 @@ pub struct Capabilities {
     pub named_not_nulls: bool,
     /// Tables can have other access methods than heap.
     pub table_access_methods: bool,
-    /// Enum values can be added inside a transaction.
-    pub enum_values_in_transactions: bool,
     /// The schema `public` is owned by `pg_database_owner`.
     pub owned_public_schema: bool,
+    /// Sequences can be unlogged.
+    pub unlogged_sequences: bool,
     /// A generated column's expression can be changed.
     pub alter_expressions: bool,
 }
@@ -129,8 +129,8 @@ impl Capabilities {
             maintain_privilege: major >= 17,
             named_not_nulls: major >= 18,
             table_access_methods: major >= 12,
-            enum_values_in_transactions: major >= 12,
             owned_public_schema: major >= 15,
+            unlogged_sequences: major >= 15,
             alter_expressions: major >= 17,
         }
     }
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn each_ability_begins_where_its_release_notes_say() {
         type Ability = fn(&Capabilities) -> bool;
-        let abilities: [(u32, &str, Ability); 16] = [
+        let abilities: [(u32, &str, Ability); 29] = [
             (14, "binary", |c| c.binary),
             (14, "streaming", |c| c.streaming),
             (14, "logical_messages", |c| c.logical_messages),
@@ -196,6 +196,19 @@ mod tests {
             (14, "multiranges", |c| c.multiranges),
             (14, "foreign_type_oids", |c| c.foreign_type_oids),
             (10, "is_supported", Capabilities::is_supported),
+            (14, "column_compression", |c| c.column_compression),
+            (14, "type_subscripting", |c| c.type_subscripting),
+            (13, "statistics_targets", |c| c.statistics_targets),
+            (13, "trigger_parents", |c| c.trigger_parents),
+            (15, "icu_locale", |c| c.icu_locale),
+            (16, "icu_rules", |c| c.icu_rules),
+            (17, "provider_locale", |c| c.provider_locale),
+            (17, "maintain_privilege", |c| c.maintain_privilege),
+            (18, "named_not_nulls", |c| c.named_not_nulls),
+            (12, "table_access_methods", |c| c.table_access_methods),
+            (15, "owned_public_schema", |c| c.owned_public_schema),
+            (15, "unlogged_sequences", |c| c.unlogged_sequences),
+            (17, "alter_expressions", |c| c.alter_expressions),
         ];
         for (since, name, has) in abilities {
             assert!(!has(&Capabilities::of((since - 1) * 10_000 + 99)), "{name} before {since}");

@@ -8,5 +8,6 @@ mod alters;
 mod commands;
 mod dump;
 mod fixture;
+mod regression;
 mod round_trip;
 mod selection;

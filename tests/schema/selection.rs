@@ -13,10 +13,10 @@ const SCHEMA: &str = "
     create schema c;
     create type c.mood as enum ('x');
     create sequence c.numbers;
-    create function c.next() returns bigint language sql as 'select nextval(''c.numbers'')';
+    create function c.next() returns bigint language sql as 'select 1::bigint';
     create function c.unused() returns int language sql as 'select 1';
     create table b.other (id int primary key);
-    create table a.chosen (id bigint primary key default c.next(), mood c.mood, other int references b.other, serial serial);
+    create table a.chosen (id bigint primary key default c.next(), mood c.mood, other int references b.other, serial serial, number bigint default nextval('c.numbers'));
     create table a.not_chosen (id int);
     create index on a.chosen (mood);
     create view a.over as select chosen.* from a.chosen join b.other on b.other.id = a.chosen.other;

@@ -23,6 +23,8 @@ mod rename;
 mod select;
 mod side;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod text;
 mod work;
 

@@ -8,3 +8,4 @@ drop table parts.by_opclass;
 drop trigger touched on parts.by_range;
 alter table parts.orphaned_parent detach partition parts.orphan;
 drop table parts.orphaned_parent;
+alter table parts.checked_tree alter column a type bigint;

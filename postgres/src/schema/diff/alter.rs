@@ -287,7 +287,9 @@ impl Planner<'_> {
                 sequence_options(b)
             ));
         }
-        if a.unlogged != b.unlogged {
+        let known =
+            self.from.capabilities.unlogged_sequences && self.to.capabilities.unlogged_sequences;
+        if known && a.unlogged != b.unlogged {
             let word = if b.unlogged { "unlogged" } else { "logged" };
             statements.push(format!("alter sequence {name} set {word}"));
         }

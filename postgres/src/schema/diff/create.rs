@@ -1,5 +1,6 @@
 //! The statements that make an object.
 
+mod behaviour;
 mod column;
 mod foreign;
 mod operator;
@@ -10,11 +11,11 @@ mod types;
 
 use std::collections::HashSet;
 
+pub(super) use behaviour::firing_words;
 pub(super) use column::option_changes;
-pub(super) use foreign::firing_words;
 pub(super) use types::{attribute, storage};
 
-use super::side::{Side, or_star};
+use super::side::Side;
 use crate::Capabilities;
 use crate::quote::{quote_ident, quote_literal};
 use crate::schema::snapshot::object::Collation;
@@ -78,7 +79,11 @@ impl Maker<'_> {
             Body::ForeignDataWrapper(wrapper) => one(self.wrapper(object, wrapper)),
             Body::Server(server) => one(self.server(object, server)),
             Body::UserMapping(user) => one(self.user_mapping(object, user)),
-            Body::Sequence(sequence) => one(self.sequence(object, sequence)),
+            Body::Sequence(sequence) => {
+                let mut statements = one(self.sequence(object, sequence));
+                statements.extend(self.persistence(object, sequence));
+                statements
+            }
             Body::Table(table) => self.table(object, table),
             Body::View(view) => self.view(object, view),
             Body::Index(index) => self.index(object, index).into_iter().collect(),
@@ -196,8 +201,19 @@ impl Maker<'_> {
         )
     }
 
+    /// An identity's sequence is made as its table is, and may have become otherwise.
+    fn persistence(&self, object: &Object, sequence: &Sequence) -> Option<String> {
+        let known = self.target.unlogged_sequences && self.side.capabilities.unlogged_sequences;
+        let (table, _) = self.owning_column(sequence)?;
+        let Body::Table(table) = &table.body else { return None };
+        let word = if sequence.unlogged { "unlogged" } else { "logged" };
+        let differs = sequence.identity.is_some() && table.unlogged != sequence.unlogged;
+        (known && differs)
+            .then(|| format!("alter sequence {} set {word}", self.side.qualified(object)))
+    }
+
     fn unlogged_sequence(&self, sequence: &Sequence) -> &'static str {
-        if sequence.unlogged { "unlogged " } else { "" }
+        if sequence.unlogged && self.target.unlogged_sequences { "unlogged " } else { "" }
     }
 
     /// The column a sequence goes with.
@@ -365,8 +381,4 @@ pub(super) fn with_toast(options: Option<&[String]>, toast: Option<&[String]>) -
     let mut items = option_items(options.unwrap_or_default(), "");
     items.extend(option_items(toast.unwrap_or_default(), "toast."));
     if items.is_empty() { String::new() } else { format!(" with ({})", items.join(", ")) }
-}
-
-pub(super) fn or_all(arguments: &str) -> &str {
-    or_star(arguments)
 }

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use super::Matching;
 use super::side::Side;
 use super::text::Texts;
-use crate::schema::snapshot::routine::Routine;
 use crate::schema::snapshot::{Body, Object, ObjectId};
 
 /// Pairs of objects.
@@ -25,8 +24,8 @@ impl Pairs {
             (Body::Default(default), Matching::Oid) => {
                 format!("{:?} {}", object.parent, default.attnum)
             }
-            (Body::Routine(Routine { types, .. }), Matching::Name) => {
-                format!("{} {}({types})", side.keyword(object), side.qualified(object))
+            (Body::Routine(routine), Matching::Name) => {
+                format!("{} {}({})", side.keyword(object), side.qualified(object), routine.types)
             }
             (Body::Aggregate(aggregate), Matching::Name) => {
                 format!("aggregate {}({})", side.qualified(object), aggregate.types)
@@ -43,7 +42,32 @@ impl Pairs {
                 pairs.to.insert(*id, object.id);
             }
         }
+        if matching == Matching::Oid {
+            pairs.match_rebuilt_parts(from, to);
+        }
         pairs
+    }
+
+    /// A column's new type gives its constraints and indexes new oids: what has the same name on the
+    /// same table is the same.
+    fn match_rebuilt_parts(&mut self, from: &Side<'_>, to: &Side<'_>) {
+        let is_named = |object: &&Object| !object.name.is_empty();
+        let mut known = HashMap::new();
+        for object in from.objects().iter().filter(is_named) {
+            let parent = object.parent.and_then(|parent| self.to.get(&parent));
+            if let Some(parent) = parent.filter(|_| !self.to.contains_key(&object.id)) {
+                known.insert((*parent, object.id.class, object.name.as_str()), object.id);
+            }
+        }
+        for object in to.objects().iter().filter(is_named) {
+            let Some(parent) = object.parent.filter(|_| !self.from.contains_key(&object.id)) else {
+                continue;
+            };
+            if let Some(id) = known.get(&(parent, object.id.class, object.name.as_str())) {
+                self.from.insert(object.id, *id);
+                self.to.insert(*id, object.id);
+            }
+        }
     }
 
     /// Names of objects and columns that changed.

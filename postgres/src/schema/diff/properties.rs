@@ -252,7 +252,7 @@ impl<'a> Planner<'a> {
             let old_owner = standing.map_or_else(String::new, owner_of);
             let old = old.and_then(|old| old.acl.as_ref());
             let old = old.map(|acl| reowned(acl, &old_owner, &owner));
-            if old == column.acl {
+            if old.as_deref() == column.acl.as_deref() {
                 continue;
             }
             let name = self.to.column(object, &column.name);

@@ -114,14 +114,14 @@ impl Planner<'_> {
                 let declared = new.columns.iter().filter(|column| !column.inherited);
                 let pairs = declared.filter_map(|column| {
                     let old = old.columns.iter().find(|old| old.attnum == column.attnum)?;
-                    Some((old.name.clone(), column.name.clone()))
+                    Some((old.name.to_string(), column.name.to_string()))
                 });
                 ("column", pairs.collect::<Vec<_>>())
             }
             (Body::View(old), Body::View(new)) => {
                 let pairs = new.columns.iter().filter_map(|column| {
                     let old = old.columns.iter().find(|old| old.attnum == column.attnum)?;
-                    Some((old.name.clone(), column.name.clone()))
+                    Some((old.name.to_string(), column.name.to_string()))
                 });
                 ("column", pairs.collect())
             }

@@ -161,16 +161,16 @@ impl<'a> Planner<'a> {
         let wave = if matches!(object.body, Body::EventTrigger(_)) { EVENT_TRIGGERS } else { wave };
         let apart = matches!(phase, Phase::Keys | Phase::ForeignKeys)
             && matches!(object.id.class, Class::Constraint | Class::Relation | Class::Statistics);
-        let transactional = self.from.capabilities.enum_values_in_transactions
-            && !(matches!(object.body, Body::Enum(_)) && change == Change::Alter);
+        let adds_values = matches!(object.body, Body::Enum(_)) && change == Change::Alter;
+        // Half a million are possible: what formatting reserved beyond the text is given back.
         self.plan.statements.push(Statement {
-            sql,
+            sql: sql.into_boxed_str().into_string(),
             phase,
             wave,
             table: if apart { self.to.table_of(object) } else { None },
-            object: self.to.describe(object),
+            object: self.to.describe(object).into_boxed_str().into_string(),
             change,
-            transactional: transactional || !matches!(object.body, Body::Enum(_)),
+            transactional: !adds_values,
         });
     }
 

@@ -63,13 +63,7 @@ impl<'a> Planner<'a> {
                 }
                 !all
             }
-            // What is only inherited comes with the parent's.
-            Body::Constraint(constraint) if !constraint.local && constraint.inherited => {
-                let partition = self.to.parent(object).is_some_and(|parent| {
-                    matches!(&parent.body, Body::Table(table) if table.partition_bound.is_some())
-                });
-                constraint.variety == 'c' && !(partition && constraint.validated)
-            }
+            Body::Constraint(_) => self.comes_from_parent(object),
             Body::DefaultPrivileges(_) => !self.options.privileges,
             Body::Table(table) if table.tablespace.is_some() => {
                 self.note(object, "is in a tablespace at the source; tablespaces are not carried");
@@ -85,6 +79,17 @@ impl<'a> Planner<'a> {
             }
             _ => false,
         }
+    }
+
+    /// Whether a check is only inherited and comes down with the parent's. A table that becomes a
+    /// partition has to have it before.
+    fn comes_from_parent(&self, object: &Object) -> bool {
+        let Body::Constraint(constraint) = &object.body else { return false };
+        let joins = self.to.parent(object).is_some_and(|table| self.joins(table));
+        constraint.variety == 'c'
+            && !constraint.local
+            && constraint.inherited
+            && !(joins && constraint.validated)
     }
 
     /// What needs something that goes, or a column that changes, goes too and is made anew.
@@ -130,9 +135,9 @@ impl<'a> Planner<'a> {
             }
         }
         for id in &self.gone {
-            if let Some(to) = self.pairs.to.get(id) {
-                self.work.insert(*to, Work::Make);
-            }
+            let Some(to) = self.pairs.to.get(id).and_then(|to| self.to.get(*to)) else { continue };
+            let work = if self.comes_from_parent(to) { Work::Keep } else { Work::Make };
+            self.work.insert(to.id, work);
         }
     }
 

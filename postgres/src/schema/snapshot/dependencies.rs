@@ -32,11 +32,14 @@ impl Dependencies {
 
     /// Takes one row of `pg_depend`.
     pub(super) fn add(&mut self, object: Address, needed: Address, column: i16, kind: u8) {
+        let class = self.classes.get(&needed.0);
         let rank = match kind {
             b'e' => 0,
             b'i' => 1,
             b'P' => COPY,
-            b'a' => 3,
+            // A loose member of a family needs its function in the same way.
+            b'a' if matches!(class, Some(Class::OperatorClass | Class::OperatorFamily)) => 3,
+            b'a' => 4,
             _ => u8::MAX,
         };
         if rank < u8::MAX && self.own(object).is_none() {
@@ -90,6 +93,7 @@ impl Dependencies {
         needs.into_iter().map(|(at, mut needs)| {
             needs.sort_unstable();
             needs.dedup();
+            needs.shrink_to_fit();
             (at, needs)
         })
     }

@@ -73,33 +73,33 @@ impl Snapshot {
         let mut loader = Loader { client, capabilities, schemas, objects: Vec::new() };
         load! { loader,
             Schema "schemas" Body::Schema;
-            Extension "extensions" Body::Extension;
+            Extension "extensions" |body| Body::Extension(Box::new(body));
             AccessMethod "access_methods" Body::AccessMethod;
             Language "languages" Body::Language;
-            Collation "collations" Body::Collation;
+            Collation "collations" |body| Body::Collation(Box::new(body));
             Type "enums" Body::Enum;
             Type "composites" Body::Composite;
-            Type "domains" Body::Domain;
-            Type "ranges" Body::Range;
-            Type "base_types" Body::BaseType;
-            Routine "functions" Body::Routine;
+            Type "domains" |body| Body::Domain(Box::new(body));
+            Type "ranges" |body| Body::Range(Box::new(body));
+            Type "base_types" |body| Body::BaseType(Box::new(body));
+            Routine "functions" |body| Body::Routine(Box::new(body));
             Routine "aggregates" |aggregate| Body::Aggregate(Box::new(aggregate));
-            Operator "operators" Body::Operator;
+            Operator "operators" |body| Body::Operator(Box::new(body));
             OperatorFamily "operator_families" Body::OperatorFamily;
-            OperatorClass "operator_classes" Body::OperatorClass;
+            OperatorClass "operator_classes" |body| Body::OperatorClass(Box::new(body));
             Cast "casts" Body::Cast;
             Transform "transforms" Body::Transform;
             Conversion "conversions" Body::Conversion;
-            TextSearchParser "text_search_parsers" Body::TextSearchParser;
+            TextSearchParser "text_search_parsers" |body| Body::TextSearchParser(Box::new(body));
             TextSearchTemplate "text_search_templates" Body::TextSearchTemplate;
             TextSearchDictionary "text_search_dictionaries" Body::TextSearchDictionary;
             TextSearchConfiguration "text_search_configurations" Body::TextSearchConfiguration;
             ForeignDataWrapper "foreign_data_wrappers" Body::ForeignDataWrapper;
-            Server "servers" Body::Server;
+            Server "servers" |body| Body::Server(Box::new(body));
             UserMapping "user_mappings" Body::UserMapping;
             Relation "sequences" Body::Sequence;
             Relation "tables" |table| Body::Table(Box::new(table));
-            Relation "views" Body::View;
+            Relation "views" |body| Body::View(Box::new(body));
             Relation "indexes" Body::Index;
             Default "defaults" Body::Default;
             Constraint "constraints" Body::Constraint;
@@ -110,7 +110,8 @@ impl Snapshot {
             DefaultPrivileges "default_privileges" Body::DefaultPrivileges;
             EventTrigger "event_triggers" Body::EventTrigger;
         }
-        loader.objects.sort_by_key(|object| object.id);
+        loader.objects.shrink_to_fit();
+        loader.objects.sort_unstable_by_key(|object| object.id);
         let roles = client.query_typed(include_str!("sql/roles.sql"), &[]).await?;
         let roles = roles.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let mut snapshot = Snapshot {
@@ -194,7 +195,15 @@ impl Loader<'_> {
                 _ => {}
             }
         })
-        .await
+        .await?;
+        for object in &mut snapshot.objects {
+            match &mut object.body {
+                Body::Table(table) => table.columns.shrink_to_fit(),
+                Body::View(view) => view.columns.shrink_to_fit(),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     async fn add_members(&self, snapshot: &mut Snapshot) -> Result<(), Error> {
@@ -253,7 +262,7 @@ impl Loader<'_> {
             };
             let column = columns.iter_mut().find(|column| i32::from(column.attnum) == number);
             if let Some(column) = column {
-                column.comment = Some(comment);
+                column.comment = Some(comment.into());
             }
         }
         Ok(())

@@ -44,11 +44,11 @@ record! {
         /// Its number, which stays when it is renamed.
         attnum: i16,
         /// Its name.
-        name: String,
+        name: Box<str>,
         /// Its type with modifier.
-        data_type: String,
+        data_type: Box<str>,
         /// Its collation, where it is not its type's.
-        collation: Option<String>,
+        collation: Option<Box<str>>,
         /// Its storage, where it is not its type's.
         storage: Option<char>,
         /// `p` pglz, `l` lz4.
@@ -56,13 +56,13 @@ record! {
         /// `s` stored, `v` virtual.
         generated: Option<char>,
         /// What it is generated as.
-        expression: Option<String>,
+        expression: Option<Box<str>>,
         /// `a` always, `d` by default.
         identity: Option<char>,
         /// Refuses nulls.
         not_null: bool,
         /// The constraint that does (from PostgreSQL 18 on).
-        not_null_name: Option<String>,
+        not_null_name: Option<Box<str>>,
         /// That constraint does not come down to children.
         not_null_no_inherit: bool,
         /// That constraint was not checked for the rows that were there.
@@ -70,19 +70,19 @@ record! {
         /// That constraint is only inherited.
         not_null_inherited: bool,
         /// That constraint's comment.
-        not_null_comment: Option<String>,
+        not_null_comment: Option<Box<str>>,
         /// Statistics target.
         statistics: Option<i32>,
         /// Attribute options, `name=value`.
-        options: Option<Vec<String>>,
+        options: Option<Box<[String]>>,
         /// A foreign table's column's options.
-        foreign_options: Option<Vec<String>>,
+        foreign_options: Option<Box<[String]>>,
         /// Only inherited, not declared here.
         inherited: bool,
         /// Privileges on the column.
-        acl: Option<Vec<String>>,
+        acl: Option<Box<[String]>>,
         /// Its comment.
-        comment: Option<String>,
+        comment: Option<Box<str>>,
     }
 
     /// A view or materialized view.

@@ -15,7 +15,8 @@ the selection leaves out although it touches something selected is named on stde
 
 Without --json or --sql it prints one line an object, in the order in which they would be made,
 after the phase they belong to: before the rows, keys and indexes, foreign keys, after the rows.
-docs/schema.md tells what is carried and what is not.
+docs/schema.md tells what is carried and what is not. With --json and --sql user mappings have
+their options, passwords included.
 
 Examples:
   pgtrail schema show

@@ -48,12 +48,29 @@ impl Maker<'_> {
         if let Some(collation) = &column.collation {
             sql.push_str(&format!(" collate {collation}"));
         }
-        if let (Some(kind), Some(expression)) = (column.generated, &column.expression) {
+        if let (Some(kind), Some(expression)) = (column.generated, &column.expression)
+            && !self.is_generated_above(table, column)
+        {
             let kind = if kind == 'v' { "virtual" } else { "stored" };
             sql.push_str(&format!(" generated always as ({expression}) {kind}"));
         }
         sql.push_str(&self.not_null(table, column).unwrap_or_default());
         sql
+    }
+
+    /// Whether a parent generates the column in the same way: before PostgreSQL 16 a child may not
+    /// say it again.
+    fn is_generated_above(&self, table: &Table, column: &Column) -> bool {
+        let parents = table.parents.iter().flatten().filter_map(|oid| self.side.relation(*oid));
+        table.partition_bound.is_none()
+            && parents.into_iter().any(|parent| match &parent.body {
+                Body::Table(parent) => parent.columns.iter().any(|above| {
+                    above.name == column.name
+                        && above.generated == column.generated
+                        && above.expression == column.expression
+                }),
+                _ => false,
+            })
     }
 
     /// ` constraint NAME not null` as part of a column.

@@ -1,5 +1,6 @@
-use super::{Maker, or_all};
+use super::Maker;
 use crate::quote::{quote_ident, quote_literal};
+use crate::schema::diff::side::or_star;
 use crate::schema::snapshot::Object;
 use crate::schema::snapshot::routine::{Aggregate, Language};
 
@@ -80,7 +81,7 @@ impl Maker<'_> {
         format!(
             "create aggregate {}({}) ({})",
             self.side.qualified(object),
-            or_all(&aggregate.arguments),
+            or_star(&aggregate.arguments),
             options.join(", ")
         )
     }
