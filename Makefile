@@ -17,7 +17,7 @@ CARGO := cargo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test checkout rocksdb build build-tests demo fmt lint test test-unit test-roles test-faults \
-	test-crash fuzz bench doc ci install clean-cache
+	test-crash test-regress fuzz bench doc ci install clean-cache
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -84,6 +84,10 @@ test-faults: build-tests ## broken connections, failed steps, damaged files
 
 test-crash: build-tests ## kills at random moments; PGTRAIL_CRASH_SECS=N for longer
 	@$(CARGO) test --release --locked -p pgtrail-tests --test crash -- --nocapture
+
+test-regress: build-tests ## the schema of PostgreSQL's own regression database, copied
+	@dist/setup.sh regress
+	@$(CARGO) test --release --locked -p pgtrail-tests --test schema regression -- --nocapture
 
 fuzz: rocksdb ## cargo-fuzz on the decoders; FUZZ_SECS=N each
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \

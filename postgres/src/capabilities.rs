@@ -54,6 +54,32 @@ pub struct Capabilities {
     pub grant_set: bool,
     /// Databases know their collation provider and its version.
     pub collation_versions: bool,
+    /// Columns can choose how they are compressed.
+    pub column_compression: bool,
+    /// Types can say what subscripting them means.
+    pub type_subscripting: bool,
+    /// Extended statistics objects have a target of their own.
+    pub statistics_targets: bool,
+    /// `pg_trigger` tells whose copy a partition's trigger is.
+    pub trigger_parents: bool,
+    /// Collations of ICU keep their locale in a column of its own.
+    pub icu_locale: bool,
+    /// ICU collations can have additional rules.
+    pub icu_rules: bool,
+    /// Collations of every provider keep their locale in one column.
+    pub provider_locale: bool,
+    /// There is a privilege to maintain a table.
+    pub maintain_privilege: bool,
+    /// Not-null constraints have names.
+    pub named_not_nulls: bool,
+    /// Tables can have other access methods than heap.
+    pub table_access_methods: bool,
+    /// The schema `public` is owned by `pg_database_owner`.
+    pub owned_public_schema: bool,
+    /// Sequences can be unlogged.
+    pub unlogged_sequences: bool,
+    /// A generated column's expression can be changed.
+    pub alter_expressions: bool,
 }
 
 /// The oldest server that has logical replication by pgoutput.
@@ -96,6 +122,19 @@ impl Capabilities {
             foreign_type_oids: major >= 14,
             grant_set: major >= 15,
             collation_versions: major >= 15,
+            column_compression: major >= 14,
+            type_subscripting: major >= 14,
+            statistics_targets: major >= 13,
+            trigger_parents: major >= 13,
+            icu_locale: major >= 15,
+            icu_rules: major >= 16,
+            provider_locale: major >= 17,
+            maintain_privilege: major >= 17,
+            named_not_nulls: major >= 18,
+            table_access_methods: major >= 12,
+            owned_public_schema: major >= 15,
+            unlogged_sequences: major >= 15,
+            alter_expressions: major >= 17,
         }
     }
 
@@ -143,7 +182,7 @@ mod tests {
     #[test]
     fn each_ability_begins_where_its_release_notes_say() {
         type Ability = fn(&Capabilities) -> bool;
-        let abilities: [(u32, &str, Ability); 17] = [
+        let abilities: [(u32, &str, Ability); 30] = [
             (14, "binary", |c| c.binary),
             (14, "streaming", |c| c.streaming),
             (14, "logical_messages", |c| c.logical_messages),
@@ -161,6 +200,19 @@ mod tests {
             (14, "foreign_type_oids", |c| c.foreign_type_oids),
             (15, "collation_versions", |c| c.collation_versions),
             (10, "is_supported", Capabilities::is_supported),
+            (14, "column_compression", |c| c.column_compression),
+            (14, "type_subscripting", |c| c.type_subscripting),
+            (13, "statistics_targets", |c| c.statistics_targets),
+            (13, "trigger_parents", |c| c.trigger_parents),
+            (15, "icu_locale", |c| c.icu_locale),
+            (16, "icu_rules", |c| c.icu_rules),
+            (17, "provider_locale", |c| c.provider_locale),
+            (17, "maintain_privilege", |c| c.maintain_privilege),
+            (18, "named_not_nulls", |c| c.named_not_nulls),
+            (12, "table_access_methods", |c| c.table_access_methods),
+            (15, "owned_public_schema", |c| c.owned_public_schema),
+            (15, "unlogged_sequences", |c| c.unlogged_sequences),
+            (17, "alter_expressions", |c| c.alter_expressions),
         ];
         for (since, name, has) in abilities {
             assert!(!has(&Capabilities::of((since - 1) * 10_000 + 99)), "{name} before {since}");

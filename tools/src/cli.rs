@@ -114,6 +114,8 @@ enum Command {
     Status(commands::status::Status),
     #[command(subcommand)]
     Log(commands::log::Log),
+    #[command(subcommand)]
+    Schema(commands::schema::Schema),
     Teardown(commands::teardown::Teardown),
 }
 
@@ -134,6 +136,7 @@ impl Command {
             Command::Applier(command) => Box::pin(command.run(global)).await,
             Command::Status(command) => Box::pin(command.run(global)).await,
             Command::Log(command) => command.run(global),
+            Command::Schema(command) => Box::pin(command.run(global)).await,
             Command::Teardown(command) => Box::pin(command.run(global)).await,
         }
     }
@@ -214,6 +217,8 @@ mod tests {
         &["log", "dump"],
         &["log", "check"],
         &["log", "stat"],
+        &["schema", "show"],
+        &["schema", "diff"],
         &["teardown"],
     ];
 

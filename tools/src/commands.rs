@@ -8,5 +8,6 @@ pub mod log;
 pub mod precheck;
 pub mod reader;
 pub mod run;
+pub mod schema;
 pub mod status;
 pub mod teardown;

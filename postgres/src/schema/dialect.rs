@@ -10,12 +10,20 @@ use crate::Capabilities;
 type HasColumn = fn(&Capabilities) -> bool;
 
 /// Columns that older catalogs lack, and what stands for them there.
-const NEWER_COLUMNS: [(HasColumn, &str, &str); 5] = [
+const NEWER_COLUMNS: [(HasColumn, &str, &str); 12] = [
     (|c| c.generated_columns, "a.attgenerated", "''"),
     (|c| c.covering_indexes, "i.indnkeyatts", "i.indnatts"),
     (|c| c.nulls_not_distinct, "i.indnullsnotdistinct", "false"),
     (|c| c.nondeterministic_collations, "l.collisdeterministic", "true"),
     (|c| c.multiranges, "g.rngmultitypid", "0"),
+    (|c| c.column_compression, "a.attcompression", "''"),
+    (|c| c.type_subscripting, "t.typsubscript::oid", "0"),
+    (|c| c.statistics_targets, "s.stxstattarget", "-1"),
+    (|c| c.trigger_parents, "g.tgparentid", "0"),
+    // It changed its name once.
+    (|c| c.provider_locale, "l.colllocale", "l.colliculocale"),
+    (|c| c.icu_locale, "l.colliculocale", "null::text"),
+    (|c| c.icu_rules, "l.collicurules", "null::text"),
 ];
 
 /// `sql` as the server with these abilities understands it.
@@ -33,10 +41,17 @@ pub(super) fn adapt<'a>(sql: &'a str, capabilities: &Capabilities) -> Cow<'a, st
 mod tests {
     use super::*;
 
-    const ALL: [&str; 3] = [
+    const ALL: [&str; 10] = [
         include_str!("sql/columns.sql"),
         include_str!("sql/indexes.sql"),
         include_str!("sql/binary_safe.sql"),
+        include_str!("snapshot/sql/base_types.sql"),
+        include_str!("snapshot/sql/collations.sql"),
+        include_str!("snapshot/sql/columns.sql"),
+        include_str!("snapshot/sql/defaults.sql"),
+        include_str!("snapshot/sql/ranges.sql"),
+        include_str!("snapshot/sql/statistics.sql"),
+        include_str!("snapshot/sql/triggers.sql"),
     ];
 
     #[test]

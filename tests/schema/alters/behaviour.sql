@@ -1,0 +1,10 @@
+alter table behaviour.t enable trigger off, disable trigger always;
+drop trigger transition on behaviour.t;
+alter trigger before_row on behaviour.t rename to before_every_row;
+create or replace rule log as on update to behaviour.t do also nothing;
+alter table behaviour.t enable rule switched_off;
+alter table behaviour.t no force row level security;
+alter policy readers on behaviour.t using (b > 10);
+drop policy everything on behaviour.t;
+create policy added on behaviour.t using (true);
+alter policy writers on behaviour.t rename to authors;

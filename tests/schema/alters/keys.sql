@@ -1,0 +1,15 @@
+alter table keys.main drop constraint code_once;
+alter table keys.main rename constraint "the key" to main_key;
+alter index keys.by_doc rename to by_document;
+alter index keys.by_hash set (fillfactor = 40);
+alter table keys.main alter column note type varchar(200);
+alter table keys.main cluster on by_expression;
+alter table keys.refers validate constraint self;
+alter table keys.refers alter constraint self deferrable initially immediate;
+alter table keys.full_identity replica identity default;
+drop index keys.by_brin;
+create index new_one on keys.main (kind) where kind > 7;
+drop statistics keys.more;
+alter statistics keys.kinds rename to sorts;
+alter table keys.cycle_b rename column a to renamed;
+alter table keys.main rename column kind to sort;

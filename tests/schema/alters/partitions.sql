@@ -1,0 +1,11 @@
+alter table parts.by_range detach partition parts.attached;
+alter table parts.by_range add column added int default 5;
+create table parts.range_3 partition of parts.by_range for values from ('2030-01-01', minvalue) to ('2031-01-01', maxvalue);
+drop index parts.range_note;
+create index another on parts.by_range (added);
+alter table parts.list_rest rename to list_other;
+drop table parts.by_opclass;
+drop trigger touched on parts.by_range;
+alter table parts.orphaned_parent detach partition parts.orphan;
+drop table parts.orphaned_parent;
+alter table parts.checked_tree alter column a type bigint;

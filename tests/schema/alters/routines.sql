@@ -1,0 +1,10 @@
+create or replace function routines.add(a text) returns text language sql as 'select a';
+drop function routines.of_missing();
+create function routines.of_missing() returns text language sql as 'select ''x''';
+alter function routines.anything(anyelement) rename to whatever;
+alter procedure routines.act(int, text) set schema public;
+drop aggregate routines.moving(float8);
+create aggregate routines.moving(float8) (sfunc = float8pl, stype = float8, initcond = '1');
+alter function routines.row_numbers() owner to schema_owner;
+comment on function routines.add(int, int, int[]) is 'adds all';
+create function routines.one_more(x int) returns int language sql as 'select x';

@@ -1,0 +1,17 @@
+alter type types.mood add value 'new' before 'ok';
+alter type types.mood add value 'last';
+alter type types.mood rename value 'sad' to 'blue';
+alter type types.address add attribute zip text, drop attribute tags;
+alter type types.nested rename to renamed;
+alter type types.renamed rename attribute home to house;
+alter domain types.positive drop default;
+alter domain types.positive drop constraint is_positive;
+alter domain types.positive add constraint under_a_million check (value < 1000000);
+alter domain types.short validate constraint not_bad;
+alter domain types.short set not null;
+alter domain types.moods set schema public;
+drop type types.shell_only;
+drop cast (types.address as types.nothing);
+create cast (types.mood as bigint) with inout as assignment;
+comment on type types.mood is null;
+alter collation types.posix rename to posix_too;

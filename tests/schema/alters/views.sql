@@ -1,0 +1,12 @@
+create or replace view views.plain as select id, name, amount as more from views.base where id > 1;
+alter view views.plain alter column name drop default;
+alter view views.checked set (security_barrier = false);
+drop view views.locally;
+create view views.locally as select name from views.base;
+drop materialized view views.of_filled cascade;
+create materialized view views.of_filled as select max(n) as n from views.filled;
+alter materialized view views.filled set (fillfactor = 50);
+alter view views."select" rename column "from" to "into";
+alter table views.base add column extra int;
+alter table views.with_default alter column a drop default;
+drop function views.default_from_view();

@@ -1,0 +1,68 @@
+//! `pgtrail schema …`: what a database's schema is, and how two differ.
+
+pub mod diff;
+pub mod show;
+
+use anyhow::Context as _;
+use pgtrail_postgres::ConnInfo;
+use pgtrail_postgres::schema::Snapshot;
+use pgtrail_postgres::schema::diff::{LeftOut, select};
+
+use crate::cli::Global;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::servers::connect;
+
+/// Show a schema, or what differs between source and destination
+#[derive(clap::Subcommand, Debug)]
+pub enum Schema {
+    Show(show::Show),
+    Diff(diff::Diff),
+}
+
+impl Schema {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When a database cannot be reached or read, and with exit code 1 when schemas differ.
+    pub async fn run(self, global: &Global) -> anyhow::Result<()> {
+        match self {
+            Schema::Show(command) => Box::pin(command.run(global)).await,
+            Schema::Diff(command) => Box::pin(command.run(global)).await,
+        }
+    }
+}
+
+/// The selected part of a database's schema, and what the selection leaves out of it.
+async fn load(
+    config: &Config,
+    info: &ConnInfo,
+    side: &str,
+) -> anyhow::Result<(Snapshot, Vec<LeftOut>)> {
+    let client = connect(info, side).await?;
+    let read = async {
+        let begin = "begin isolation level repeatable read read only";
+        client.batch_execute(begin).await?;
+        Snapshot::load(&client, client.capabilities()).await
+    };
+    let snapshot = read.await.with_context(|| format!("read the schema of the {side}"))?;
+    Ok(select(&snapshot, &config.selection()))
+}
+
+/// The destination that was named, or the only one there is.
+fn destination(config: &Config, named: Option<&str>) -> anyhow::Result<String> {
+    if let Some(name) = named {
+        return Ok(name.to_owned());
+    }
+    let mut names = config.destinations.keys();
+    match (names.next(), names.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        (None, _) => Err(Failure::usage("the configuration has no destination").into()),
+        _ => {
+            let known: Vec<&str> = config.destinations.keys().map(String::as_str).collect();
+            Err(Failure::usage("there are several destinations")
+                .hint(format!("Name one with --destination: {}.", known.join(", ")))
+                .into())
+        }
+    }
+}
