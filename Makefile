@@ -87,7 +87,7 @@ test-crash: build-tests ## kills at random moments; PGTRAIL_CRASH_SECS=N for lon
 
 test-regress: build-tests ## the schema of PostgreSQL's own regression database, copied
 	@dist/setup.sh regress
-	@$(CARGO) test --release --locked -p pgtrail-tests --test schema regression -- --nocapture
+	@$(CARGO) test --release --locked -p pgtrail-tests --test schema regression -- --ignored --nocapture
 
 fuzz: rocksdb ## cargo-fuzz on the decoders; FUZZ_SECS=N each
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \

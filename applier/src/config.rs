@@ -22,6 +22,8 @@ pub struct ApplierConfig {
     pub stop_at: Option<StopAt>,
     /// How much is applied in one destination transaction.
     pub group: GroupBounds,
+    /// Whether the schema is made from the log.
+    pub schema: bool,
     /// How many tables of the base are loaded side by side.
     pub copy_jobs: usize,
     /// How long an unreachable destination is tried again, once it has been connected to.
@@ -50,6 +52,7 @@ impl ApplierConfig {
             mapping: Mapping::identity(),
             stop_at: None,
             group: GroupBounds::default(),
+            schema: false,
             copy_jobs: 2,
             connect_retry: Duration::from_secs(12 * 3600),
             error_retry: Duration::from_secs(600),

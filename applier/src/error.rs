@@ -75,6 +75,18 @@ pub enum Error {
         At(position)
     )]
     TruncateReferenced { relation: String, position: Option<Position> },
+    /// Selected names are taken at the destination.
+    #[error("the destination has {names}{} already", More(*more))]
+    SchemaExists { names: String, more: usize },
+    /// The schema has what cannot be made.
+    #[error("the schema has {names}{}, which cannot be made", More(*more))]
+    SchemaUnsupported { names: String, more: usize },
+    /// The destination refused to make an object.
+    #[error("the destination refused to make {object} (SQLSTATE {sqlstate}): {message}")]
+    SchemaRefused { object: String, sqlstate: String, message: String },
+    /// The log's schema is of a newer program.
+    #[error("cannot read the schema in the log: {what}")]
+    SchemaUnread { what: String },
     /// The destination did not answer within the peer timeout.
     #[error("the destination did not answer for {}", Seconds(*after))]
     Timeout { after: Duration },
@@ -103,6 +115,10 @@ impl Error {
             | Error::Rejected { .. }
             | Error::NotEmpty { .. }
             | Error::TruncateReferenced { .. }
+            | Error::SchemaExists { .. }
+            | Error::SchemaUnsupported { .. }
+            | Error::SchemaRefused { .. }
+            | Error::SchemaUnread { .. }
             | Error::RetrySpent { .. } => Disposition::Halt,
             Error::Timeout { .. } => Disposition::Unreachable,
             Error::Bug(_) => Disposition::Bug,
@@ -125,6 +141,10 @@ impl Error {
             Error::Rejected { .. } => Some("PGT-0409"),
             Error::RetrySpent { .. } => Some("PGT-0410"),
             Error::AheadOfLog { .. } => Some("PGT-0411"),
+            Error::SchemaExists { .. } => Some("PGT-0412"),
+            Error::SchemaRefused { .. }
+            | Error::SchemaUnsupported { .. }
+            | Error::SchemaUnread { .. } => Some("PGT-0413"),
             Error::Timeout { .. } | Error::Bug(_) => None,
         }
     }
@@ -136,6 +156,18 @@ impl Error {
             Error::Postgres(error) => return error.hint(),
             Error::Mismatch { hint, .. } => return Some(hint.clone()),
             Error::RetrySpent { source, .. } => return source.hint(),
+            Error::SchemaExists { .. } => {
+                "Drop or rename them, or take \"schema\" out of stages if they are the tables to use."
+            }
+            Error::SchemaUnsupported { .. } => {
+                "Take them out of the selection, or make them by hand and take \"schema\" out of stages."
+            }
+            Error::SchemaRefused { .. } => {
+                "Mend what it says at the destination and start again: what is made already stays."
+            }
+            Error::SchemaUnread { .. } => {
+                "Use the version of pgtrail that wrote the log, or a newer one."
+            }
             Error::NotInstalled { .. } => {
                 "Run \"pgtrail init\", or check the destination's conninfo."
             }
@@ -220,5 +252,12 @@ struct Seconds(Duration);
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} s", self.0.as_secs())
+    }
+}
+struct More(usize);
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, " and {} more", self.0) } else { Ok(()) }
     }
 }

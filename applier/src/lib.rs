@@ -20,6 +20,7 @@ mod oids;
 mod pipeline;
 mod plan;
 mod retry;
+mod schema;
 pub mod seat;
 mod session;
 mod statement;

@@ -21,6 +21,7 @@ use crate::group::{BaseSnapshots, Part};
 use crate::guard::{Guard, stop_asked};
 use crate::plan::{Mode, Step, plan};
 use crate::retry::Retry;
+use crate::schema::{Half, Making};
 use crate::seat::{self, Claim, Seat};
 use crate::session::{Applying, TargetCache};
 use crate::status::{ApplierState, ApplierStatus};
@@ -158,6 +159,9 @@ impl Pipeline {
         self.status.reached(checkpoint.position, checkpoint.end_lsn);
         self.status.set_last_error(None);
 
+        if self.config.schema && !self.make_schema(&seat, Half::ForRows).await? {
+            return Ok(Outcome::Stopped);
+        }
         self.status.set_state(ApplierState::LoadingBase);
         let mut shutdown = self.shutdown.clone();
         let mut loading = Loading {
@@ -174,8 +178,25 @@ impl Pipeline {
             Loaded::Complete(snapshots) => snapshots,
         };
         retry.progressed();
+        if self.config.schema && !self.make_schema(&seat, Half::Rest).await? {
+            return Ok(Outcome::Stopped);
+        }
         self.status.set_state(ApplierState::Applying);
         Box::pin(self.apply_changes(destination, seat, &checkpoint, snapshots)).await
+    }
+
+    /// `false`: a stop was asked for.
+    async fn make_schema(&self, seat: &Seat, half: Half) -> Result<bool, Error> {
+        self.status.set_state(ApplierState::MakingSchema);
+        let mut shutdown = self.shutdown.clone();
+        let mut making = Making {
+            config: &self.config,
+            follower: &self.follower,
+            seat,
+            wake: &self.wake,
+            shutdown: &mut shutdown,
+        };
+        making.run(half).await
     }
 
     async fn take_seat(

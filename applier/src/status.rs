@@ -15,6 +15,8 @@ pub enum ApplierState {
     Starting = 0,
     /// Another process holds the seat, or just held it.
     WaitingForSeat = 1,
+    /// Making the schema at the destination, or waiting for it in the log.
+    MakingSchema = 7,
     /// Loading the base, or waiting for its blocks.
     LoadingBase = 2,
     /// Applying changes, or waiting for some.
@@ -28,7 +30,7 @@ pub enum ApplierState {
 }
 
 impl ApplierState {
-    const ALL: [ApplierState; 7] = [
+    const ALL: [ApplierState; 8] = [
         ApplierState::Starting,
         ApplierState::WaitingForSeat,
         ApplierState::LoadingBase,
@@ -36,6 +38,7 @@ impl ApplierState {
         ApplierState::Reconnecting,
         ApplierState::Stopping,
         ApplierState::Stopped,
+        ApplierState::MakingSchema,
     ];
 
     /// The word used in output.
@@ -43,6 +46,7 @@ impl ApplierState {
         match self {
             ApplierState::Starting => "starting",
             ApplierState::WaitingForSeat => "waiting for seat",
+            ApplierState::MakingSchema => "making schema",
             ApplierState::LoadingBase => "loading base",
             ApplierState::Applying => "applying",
             ApplierState::Reconnecting => "reconnecting",

@@ -22,6 +22,8 @@ pub struct ReaderConfig {
     pub slot: String,
     /// Which tables go into the log.
     pub selection: Selection,
+    /// Whether the source's schema goes into the log, for destinations to make theirs from.
+    pub schema: bool,
     /// Whether existing rows are copied. Without, the initial set is empty.
     pub copy: bool,
     /// How many tables are copied at once.

@@ -129,6 +129,12 @@ pub enum Error {
         /// What the source said.
         source: Box<pgtrail_postgres::Error>,
     },
+    /// The schema never came to rest.
+    #[error("the source's schema changed during each of {readings} readings")]
+    SchemaInMotion {
+        /// How often it was read.
+        readings: usize,
+    },
     /// A prepared transaction committed whose rows never arrived.
     #[error("prepared transaction {xid} committed at {lsn}, but the log does not hold its rows")]
     PreparedUnknown {
@@ -184,7 +190,7 @@ impl Error {
             Error::Log(error) => error.disposition(),
             Error::Base(error) => error.disposition(),
             // A process that just died holds its slot until the source notices.
-            Error::SlotActive { .. } => Disposition::Retry,
+            Error::SlotActive { .. } | Error::SchemaInMotion { .. } => Disposition::Retry,
             Error::OtherCluster { .. }
             | Error::OtherTimeline { .. }
             | Error::OtherPipeline { .. }
@@ -227,6 +233,7 @@ impl Error {
             Error::Decode { .. } | Error::Protocol { .. } => Some("PGT-0313"),
             Error::SlotActive { .. } => Some("PGT-0314"),
             Error::LogIsOlder { .. } => Some("PGT-0317"),
+            Error::SchemaInMotion { .. } => Some("PGT-0318"),
             Error::NotLogical { .. } => Some("PGT-0315"),
             Error::TooOld { .. } => Some("PGT-0316"),
             Error::Invariant(_) => None,
@@ -297,6 +304,9 @@ impl Error {
                 "Set wal_level = logical at the source and restart it.".to_owned()
             }
             Error::TooOld { .. } => "PostgreSQL 10 or newer is needed.".to_owned(),
+            Error::SchemaInMotion { .. } => {
+                "Start again when the migrations at the source have ended.".to_owned()
+            }
             Error::Invariant(_) => return None,
         };
         Some(text)
@@ -372,6 +382,7 @@ mod tests {
             Error::NotLogical { wal_level: "replica".into() },
             Error::TooOld { version: "9.6".into() },
             Error::LogIsOlder { log_end: Lsn::new(1), noted: Lsn::new(2) },
+            Error::SchemaInMotion { readings: 20 },
         ];
         for (index, error) in errors.iter().enumerate() {
             let code = error.code().expect("a code");

@@ -19,6 +19,7 @@ mod pipeline;
 mod relations;
 mod retention;
 mod retry;
+mod schema;
 mod status;
 mod stream;
 mod watch;

@@ -64,6 +64,11 @@ impl LinkBuilder {
         self
     }
 
+    /// The pipeline alone, nothing run yet.
+    pub fn build(self) -> Pipeline {
+        self.pipeline.build()
+    }
+
     /// `init`, then starts reader and applier.
     pub async fn start(self) -> Link {
         let pipeline = self.pipeline.build();

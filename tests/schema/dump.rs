@@ -23,7 +23,12 @@ pub(crate) fn pg_dump(major: u32) -> Option<PathBuf> {
 pub(crate) fn schema(cluster: &Cluster, database: &Database) -> String {
     let program = pg_dump(cluster.major()).expect("asked for before");
     let output = Command::new(program)
-        .args(["--schema-only", "--no-publications", "--no-subscriptions"])
+        .args([
+            "--schema-only",
+            "--no-publications",
+            "--no-subscriptions",
+            "--exclude-schema=pgtrail",
+        ])
         .args(["--host", &database.host, "--username", &database.user])
         .args(["--port", &database.port.to_string(), "--dbname", &database.name])
         .output()

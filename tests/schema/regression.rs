@@ -41,6 +41,7 @@ fn run(suite: &Path, cluster: &Cluster, output: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "long, and privileges on system catalogs are not carried yet: \"make test-regress\""]
 async fn the_regression_database() {
     let cluster = Cluster::builder().start();
     let Some(suite) = suite(Install::default_version().major) else {

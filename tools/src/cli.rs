@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(arguments, ["--config", "/x.toml", "--log-format", "json", "-v", "-v"]);
     }
 
-    const COMMANDS: [&[&str]; 12] = [
+    const COMMANDS: [&[&str]; 14] = [
         &["demo"],
         &["precheck"],
         &["grants"],

@@ -35,7 +35,8 @@ pub struct Config {
     /// Name of the pipeline, `[a-z0-9_]+`. Slot and publication are called `pgtrail_NAME`.
     /// Required; not to be changed after `init`. Since 0.1.
     pub name: String,
-    /// What is synchronised. `["copy", "changes"]` copies the rows that exist and then follows the
+    /// What is synchronised. `["schema", "copy", "changes"]` makes the schema at the destination,
+    /// copies the rows that exist and then follows the changes; `["copy", "changes"]` copies the rows that exist and then follows the
     /// changes; `["changes"]` only follows, for a destination that already holds the rows. Since
     /// 0.1.
     pub stages: Vec<Stage>,
@@ -63,7 +64,7 @@ pub struct Config {
 }
 
 /// A part of the work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Definitions of tables and everything around them.
@@ -263,21 +264,24 @@ impl Config {
     }
 
     fn check_stages(&self) -> Result<(), String> {
-        if self.stages.contains(&Stage::Schema) {
-            return Err(
-                "stages: \"schema\" is not possible yet: the tables must already exist on \
-                        both sides; use [\"copy\", \"changes\"] or [\"changes\"]"
-                    .to_owned(),
-            );
-        }
-        let known = matches!(
-            self.stages.as_slice(),
-            [Stage::Changes] | [Stage::Copy, Stage::Changes] | [Stage::Changes, Stage::Copy]
-        );
-        if known {
+        let mut sorted = self.stages.clone();
+        sorted.sort_unstable();
+        let known = [
+            &[Stage::Schema, Stage::Copy, Stage::Changes] as &[Stage],
+            &[Stage::Copy, Stage::Changes],
+            &[Stage::Changes],
+        ];
+        if known.contains(&sorted.as_slice()) {
             return Ok(());
         }
-        Err("stages: must be [\"copy\", \"changes\"] or [\"changes\"]".to_owned())
+        Err("stages: must be [\"schema\", \"copy\", \"changes\"], [\"copy\", \"changes\"] or \
+             [\"changes\"]"
+            .to_owned())
+    }
+
+    /// Whether the destination's schema is made from the source's.
+    pub fn makes_schema(&self) -> bool {
+        self.stages.contains(&Stage::Schema)
     }
 
     /// Whether the rows that exist are copied.

@@ -20,6 +20,8 @@ create table if not exists pgtrail.checkpoint (
     commit_lsn pg_lsn not null default '0/0',
     end_lsn pg_lsn not null default '0/0',
     fence bigint not null default 0,
+    -- How far the schema is made: begun, for rows, complete.
+    schema_stage text,
     updated_at timestamptz not null default now(),
     primary key (pipeline, destination)
 );

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::base::{self, BaseConfig, Outcome};
 use crate::retention::Fullness;
 use crate::retry::Retry;
-use crate::{Error, ReaderConfig, ReaderStatus};
+use crate::{Error, ReaderConfig, ReaderStatus, schema};
 
 /// How long a copy that was told to stop may take to do so.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ impl Copy {
     ) -> Copy {
         let (stop, is_stopped) = watch::channel(false);
         let retry = Retry::new(config.connect_retry, config.error_retry);
-        let wanted = config.copy;
+        let (schema, rows) = (config.schema, config.copy);
         let config = BaseConfig {
             conninfo: config.conninfo.clone(),
             jobs: config.copy_jobs,
@@ -51,10 +51,8 @@ impl Copy {
                 Ok(_) = connected.wait_for(|connected| *connected) => {}
                 _ = told_to_stop.wait_for(|stop| *stop) => return Ok(()),
             }
-            if !wanted && log.initial_set().is_none() {
-                plan_nothing(&log).await?;
-            }
-            if copy(&log, &config, &status, &fullness, is_stopped, retry).await?
+            let parts = Parts { schema, rows };
+            if copy(&log, &parts, &config, &status, &fullness, is_stopped, retry).await?
                 == Outcome::Complete
             {
                 copied.send_replace(true);
@@ -87,6 +85,24 @@ impl Copy {
     }
 }
 
+/// What belongs to the copy.
+#[derive(Clone, Copy)]
+struct Parts {
+    schema: bool,
+    rows: bool,
+}
+
+/// What comes before the rows.
+async fn prepare(log: &Arc<LogWriter>, parts: &Parts, config: &BaseConfig) -> Result<(), Error> {
+    if parts.schema {
+        schema::keep(log, &config.conninfo, &config.selection).await?;
+    }
+    if !parts.rows && log.initial_set().is_none() {
+        plan_nothing(log).await?;
+    }
+    Ok(())
+}
+
 /// Without a copy the initial set is empty, and complete.
 async fn plan_nothing(log: &Arc<LogWriter>) -> Result<(), Error> {
     let log = Arc::clone(log);
@@ -100,6 +116,7 @@ async fn plan_nothing(log: &Arc<LogWriter>) -> Result<(), Error> {
 
 async fn copy(
     log: &Arc<LogWriter>,
+    parts: &Parts,
     config: &BaseConfig,
     status: &Arc<ReaderStatus>,
     fullness: &watch::Receiver<Fullness>,
@@ -109,16 +126,23 @@ async fn copy(
     retry.connected();
     loop {
         let (began, bases) = (Instant::now(), log.bases().len());
-        let ended = base::copy_initial(
-            Arc::clone(log),
-            config,
-            Arc::clone(status),
-            fullness.clone(),
-            stop.clone(),
-        );
-        let error = match ended.await {
+        let mut told_to_stop = stop.clone();
+        let prepared = tokio::select! {
+            prepared = prepare(log, parts, config) => prepared,
+            _ = told_to_stop.wait_for(|stop| *stop) => return Ok(Outcome::Stopped),
+        };
+        let ended = match prepared {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let (log, status) = (Arc::clone(log), Arc::clone(status));
+                let copied =
+                    base::copy_initial(log, config, status, fullness.clone(), stop.clone());
+                copied.await.map_err(Error::from)
+            }
+        };
+        let error = match ended {
             Ok(outcome) => return Ok(outcome),
-            Err(error) => Error::from(error),
+            Err(error) => error,
         };
         retry.worked(began.elapsed(), log.bases().len() > bases);
         let Some(pause) = retry.after(&error, Instant::now()) else { return Err(error) };

@@ -75,6 +75,7 @@ impl Applier {
         let mut applier = ApplierConfig::new(&config.name, name, conninfo, &config.log.dir);
         applier.connect_retry = config.connect_retry;
         applier.error_retry = config.error_retry;
+        applier.schema = config.makes_schema();
         applier.stop_at = self.stop_at.map(|stop| match stop {
             StopAt::Now => pgtrail_applier::StopAt::LogEnd,
             StopAt::Lsn(lsn) => pgtrail_applier::StopAt::Lsn(lsn),

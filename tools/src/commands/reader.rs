@@ -83,6 +83,7 @@ impl Reader {
             publication: config.publication(),
             slot: config.slot(),
             selection: config.selection(),
+            schema: config.makes_schema(),
             copy: config.copies(),
             copy_jobs: config.copy.jobs,
             stop_at,

@@ -1,7 +1,7 @@
 //! What is at the destination already, and what must be.
 //!
-//! pgtrail makes no tables: they must be there, and empty when rows are to be copied. When it does
-//! make them, these are the judgements to change.
+//! With the stage "schema" pgtrail makes the tables, and none may be there; without it they must be
+//! there, and empty when rows are to be copied.
 
 use std::collections::HashSet;
 
@@ -15,8 +15,8 @@ use crate::precheck::finding::{Finding, Remedy};
 use crate::precheck::names::{count, shorten};
 use crate::standing::Standing;
 
-const WHY_MISSING: &str = "Every table and column that takes part must exist on both sides; pgtrail \
-                           does not make them.";
+const WHY_MISSING: &str = "Every table and column that takes part must exist on both sides: stages \
+                           has no \"schema\".";
 
 /// Whether the destination has a place for every row: tables and columns by name.
 pub(crate) fn missing_objects(
@@ -24,6 +24,9 @@ pub(crate) fn missing_objects(
     source: &Source,
     destination: &Destination,
 ) -> Finding {
+    if config.makes_schema() {
+        return Finding::pass("pgtrail makes them");
+    }
     let mapping = Mapping::identity();
     let mut missing = Vec::new();
     let mut tables = Vec::new();
@@ -72,6 +75,9 @@ pub(crate) fn existing_rows(
     if !config.copies() || source.standing == Ok(Standing::Complete) {
         return Finding::pass("not copied");
     }
+    if config.makes_schema() {
+        return existing_tables(source, destination);
+    }
     if destination.filled.is_empty() {
         return Finding::pass("the tables are empty");
     }
@@ -97,6 +103,26 @@ pub(crate) fn existing_rows(
         "stages = [\"changes\"], if they hold the source's rows of now and nothing writes there \
          meanwhile",
     ))
+}
+
+/// Whether names are taken that pgtrail is to make.
+fn existing_tables(source: &Source, destination: &Destination) -> Finding {
+    let found: Vec<&Table> =
+        source.tables.iter().filter_map(|table| destination.table_for(table)).collect();
+    if found.is_empty() {
+        return Finding::pass("none of the tables is there");
+    }
+    let name = &destination.name;
+    let names: Vec<String> =
+        found.iter().map(|table| format!("{}.{}", table.schema, table.name)).collect();
+    let qualified: Vec<String> = found.iter().map(|table| table.qualified()).collect();
+    Finding::failure(
+        format!("tables are at destination \"{name}\" already: {}", shorten(&names)),
+        "stages has \"schema\": pgtrail makes them, and what is there is somebody's.",
+    )
+    .code("PGT-0412")
+    .mend(Remedy::destination(name, format!("drop table {}", qualified.join(", "))))
+    .mend(Remedy::configuration("stages = [\"copy\", \"changes\"], if these are the tables to use"))
 }
 
 /// Columns of the destination that nothing would fill.
