@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use crate::Error;
 
 /// A stop waits this long for the transaction in hand; then the server rolls it back.
-const STOP_PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Watches over waits.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use crate::config::{ApplierConfig, StopAt};
 use crate::destination::Destination;
 use crate::feed::{Fed, Feed, FeedConfig};
 use crate::group::{BaseSnapshots, Part};
-use crate::guard::{Guard, stop_asked};
+use crate::guard::{Guard, STOP_PATIENCE, stop_asked};
 use crate::plan::{Mode, Step, plan};
 use crate::retry::Retry;
 use crate::schema::{Half, Making};
@@ -196,7 +196,16 @@ impl Pipeline {
             wake: &self.wake,
             shutdown: &mut shutdown,
         };
-        making.run(half).await
+        let mut stop = self.shutdown.clone();
+        tokio::select! {
+            made = making.run(half) => made,
+            // An index can take hours. The server ends the statement in hand by itself, and the next
+            // start finds it made or not.
+            () = async {
+                stop_asked(&mut stop).await;
+                tokio::time::sleep(STOP_PATIENCE).await;
+            } => Ok(false),
+        }
     }
 
     async fn take_seat(

@@ -33,9 +33,9 @@ use crate::status::directory_bytes;
 /// See it work: two throw-away servers, a live load, kills in the middle, a comparison at the end
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Starts two PostgreSQL servers from the installed binaries in a temporary directory, copies tables
-from one to the other while a load changes them, kills the applier and then the reader with
-SIGKILL, stops the load, and compares both sides row by row. Removes everything at the end. Exits
+Starts two PostgreSQL servers from the installed binaries in a temporary directory, makes the tables
+of one at the other and copies their rows while a load changes them, kills the applier and then the
+reader with SIGKILL, stops the load, and compares both sides row by row. Removes everything at the end. Exits
 with 0 only when both sides are equal, with 1 when they differ.
 
 Examples:
@@ -104,7 +104,7 @@ impl Demo {
         }
         let [source, destination] = stage.servers.as_slice() else { return Ok(()) };
         let (at_source, at_destination) = (source.session().await?, destination.session().await?);
-        make_tables(&at_source, &at_destination).await?;
+        make_tables(&at_source).await?;
         let config = stage.write_config(source, destination)?;
         stage.pgtrail(&["init"]).await?;
         let begin = current_lsn(&at_source).await?;
@@ -118,6 +118,8 @@ impl Demo {
         stage.drain(end).await?;
 
         let equal = compare_all(&at_source, &at_destination).await?;
+        stage.pgtrail(&["schema", "diff"]).await?;
+        line(format_args!("pgtrail schema diff: nothing differs"));
         stage.show_dump(near_end).await?;
         let wal = end.bytes_since(begin);
         let log = directory_bytes(&config.log.dir);
@@ -188,7 +190,7 @@ impl Stage {
     fn write_config(&self, source: &Server, destination: &Server) -> anyhow::Result<Config> {
         let text = |value: &str| toml::Value::from(value).to_string();
         let content = format!(
-            "name = \"demo\"\n\n[source]\nconninfo = {}\n\n[log]\ndir = {}\n\
+            "name = \"demo\"\nstages = [\"schema\", \"copy\", \"changes\"]\n\n[source]\nconninfo = {}\n\n[log]\ndir = {}\n\
              # The demo is small; a real log wants the default.\nmin_free = \"64MB\"\n\n\
              [destination]\nconninfo = {}\n",
             text(&source.conninfo(servers::DATABASE)),
@@ -311,14 +313,11 @@ impl Stage {
     }
 }
 
-async fn make_tables(source: &Session, destination: &Session) -> anyhow::Result<()> {
-    let schema = include_str!("demo/schema.sql");
-    for session in [source, destination] {
-        session.batch_execute("set search_path = public").await?;
-        session.batch_execute(schema).await.context("create the tables")?;
-    }
+async fn make_tables(source: &Session) -> anyhow::Result<()> {
+    source.batch_execute("set search_path = public").await?;
+    source.batch_execute(include_str!("demo/schema.sql")).await.context("create the tables")?;
     source.batch_execute(include_str!("demo/rows.sql")).await.context("fill the tables")?;
-    line(format_args!("tables made on both sides, filled at the source"));
+    line(format_args!("tables made and filled at the source; the destination is empty"));
     Ok(())
 }
 
