@@ -120,7 +120,7 @@ fn stop_lsn(stop_at: Option<StopAt>, follower: &LogFollower) -> Result<Option<Ls
     Ok(match stop_at {
         None => None,
         Some(StopAt::Lsn(lsn)) => Some(reachable(lsn)),
-        Some(StopAt::LogEnd) => Some(follower.mark()?.end_lsn),
+        Some(StopAt::LogEnd) => Some(follower.end()?.end_lsn),
     })
 }
 

@@ -122,6 +122,22 @@ impl LogFollower {
         Ok(mark)
     }
 
+    /// Where the log ends, for one who takes it for the end of all. With one of the mark's two copies
+    /// damaged and nobody writing, the end may lie further than the other copy says.
+    ///
+    /// # Errors
+    /// As [`LogFollower::mark`], and then.
+    pub fn end(&self) -> Result<DurableMark, Error> {
+        let mark_file = Arc::clone(&self.view().mark_file);
+        let whole = mark_file.read_slots()?.iter().all(Result::is_ok);
+        if !whole && !store::is_being_written(&self.dir) {
+            return Err(Error::corrupt(
+                "one of the two copies of the durable mark (starting the reader mends it)",
+            ));
+        }
+        self.mark()
+    }
+
     /// Brings the view up to date. After an error the view is opened anew.
     ///
     /// # Errors

@@ -260,3 +260,24 @@ fn a_missing_file_is_reported() {
         fs::write(path, bytes).expect("write");
     }
 }
+
+#[test]
+fn an_end_is_not_told_from_one_copy_of_the_mark() {
+    let dir = tempdir().expect("tempdir");
+    let log = dir.path().join("log");
+    drop(write_full_log(&log));
+    let follower = LogFollower::open(&log, &dir.path().join("follower")).expect("follow");
+    let end = follower.end().expect("whole");
+    let mark = fs::read(log.join("durable")).expect("read");
+    for at in [3, 27, mark.len() / 2 + 3, mark.len() / 2 + 27] {
+        let mut flipped = mark.clone();
+        flipped[at] ^= 1;
+        fs::write(log.join("durable"), flipped).expect("write");
+        assert!(matches!(follower.end(), Err(Error::Corrupt { .. })), "byte {at}");
+        assert!(follower.mark().is_ok(), "byte {at}: what is applied is durable nevertheless");
+    }
+    fs::write(log.join("durable"), &mark).expect("write");
+    let writer = LogWriter::open(&log).expect("open");
+    assert_eq!(follower.end().expect("whole again"), end);
+    drop(writer);
+}
