@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
@@ -27,6 +28,12 @@ const DATABASE: &str = "db";
 
 /// A database being created. Renamed last, so that a log is there whole or not at all.
 const DATABASE_UNFINISHED: &str = "db.new";
+
+/// The lock is also held for a moment by whoever asks whether a log is being written, and by a process
+/// that is just ending.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
+
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Held by the process that writes.
 const LOCK: &str = "lock";
@@ -324,10 +331,18 @@ pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(&path)
         .map_err(Error::io("open", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { dir: dir.to_owned() }),
-        Err(error) => Err(Error::io("lock", &path)(error.into())),
+    let since = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if since.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::Locked { dir: dir.to_owned() });
+            }
+            Err(error) => return Err(Error::io("lock", &path)(error.into())),
+        }
     }
 }
 
