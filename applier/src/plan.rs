@@ -16,7 +16,6 @@ use crate::Error;
 use crate::fold::fold;
 use crate::group::{image_bytes, relations_of};
 use crate::keyless::{Run, RunKind, apart, runs};
-use crate::oids;
 use crate::statement::{Carrier, Shape, encode, travelling, written};
 use crate::target::{Method, Target};
 use crate::tuple::{ColumnSet, Formats, unchanged};
@@ -125,7 +124,7 @@ impl<'c> Planner<'c> {
         }
         let Some(id) = relations_of(change).first() else { return Ok(()) };
         let target = target(id)?;
-        let change = localised(&target, change).map_err(|error| error.at(Some(position)))?;
+        let change = target.localised(change).map_err(|error| error.at(Some(position)))?;
         if self.mode == Mode::Rows {
             self.push_row(target, position, &change);
             return Ok(());
@@ -187,19 +186,6 @@ fn row_steps(target: &Arc<Target>, position: Position, change: &Change) -> Vec<R
         Some(both) => both.map(step).into(),
         None => vec![step(change.clone())],
     }
-}
-
-/// The change as the destination can take it.
-fn localised<'c>(target: &Target, change: &'c Change) -> Result<Cow<'c, Change>, Error> {
-    if target.own_oids.is_empty() {
-        return Ok(Cow::Borrowed(change));
-    }
-    oids::in_change(&target.own_oids, change).map(Cow::Owned).map_err(|_| {
-        target.mismatch(
-            "a row type or array has other parts at the destination than in the log",
-            "Make the types the same on both sides, or leave the table out.",
-        )
-    })
 }
 
 /// Folded by key: removals, then new values, then new rows.

@@ -94,7 +94,7 @@ impl Making<'_> {
             return Ok(true);
         }
         let Some(schema) = self.schema_of_log().await? else { return Ok(false) };
-        let present = load(&session).await?;
+        let present = Snapshot::read(&session).await?;
         if stage.is_none() {
             refuse_existing(&present, &schema)?;
             self.note(&session, Stage::Begun).await?;
@@ -258,13 +258,6 @@ type Queue = Arc<Mutex<VecDeque<Vec<Statement>>>>;
 fn next_table(queue: &Queue) -> Option<Vec<Statement>> {
     let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
     queue.pop_front()
-}
-
-async fn load(session: &Session) -> Result<Snapshot, Error> {
-    session.batch_execute("begin transaction isolation level repeatable read read only").await?;
-    let loaded = Snapshot::load(session, session.capabilities()).await?;
-    session.batch_execute("rollback").await?;
-    Ok(loaded)
 }
 
 async fn execute(session: &Session, statement: &Statement) -> Result<(), Error> {

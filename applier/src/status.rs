@@ -16,29 +16,29 @@ pub enum ApplierState {
     /// Another process holds the seat, or just held it.
     WaitingForSeat = 1,
     /// Making the schema at the destination, or waiting for it in the log.
-    MakingSchema = 7,
+    MakingSchema = 2,
     /// Loading the base, or waiting for its blocks.
-    LoadingBase = 2,
+    LoadingBase = 3,
     /// Applying changes, or waiting for some.
-    Applying = 3,
+    Applying = 4,
     /// Not connected; tries again.
-    Reconnecting = 4,
+    Reconnecting = 5,
     /// Finishing the transaction in hand, then ending.
-    Stopping = 5,
+    Stopping = 6,
     /// Ended.
-    Stopped = 6,
+    Stopped = 7,
 }
 
 impl ApplierState {
     const ALL: [ApplierState; 8] = [
         ApplierState::Starting,
         ApplierState::WaitingForSeat,
+        ApplierState::MakingSchema,
         ApplierState::LoadingBase,
         ApplierState::Applying,
         ApplierState::Reconnecting,
         ApplierState::Stopping,
         ApplierState::Stopped,
-        ApplierState::MakingSchema,
     ];
 
     /// The word used in output.

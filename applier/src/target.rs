@@ -4,11 +4,13 @@
 //! are applied. The invariant: a `Target` exists only where every column of the log has its column at
 //! the destination and every other column there can do without a value.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use pgtrail_log::{Column, RelationVersion, ReplicaIdentity};
+use bytes::Bytes;
+use pgtrail_log::{Change, Column, RelationVersion, ReplicaIdentity};
 use pgtrail_postgres::Session;
 use pgtrail_postgres::mapping::Mapping;
 use pgtrail_postgres::quote::quote_ident;
@@ -18,7 +20,7 @@ use pgtrail_postgres::schema::{
 use tokio_postgres::types::Type;
 
 use crate::Error;
-use crate::oids::{self, Shape};
+use crate::oids::{self, Misshapen, Shape};
 
 /// First oid that is not pinned to one built-in object in every database.
 const FIRST_UNPINNED_OID: u32 = 10_000;
@@ -223,6 +225,30 @@ impl Target {
         self.rows_left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .is_ok()
+    }
+
+    /// Rows of COPY BINARY with the destination's own type oids in them.
+    pub(crate) fn localised_rows(&self, rows: Bytes) -> Result<Bytes, Error> {
+        if self.own_oids.is_empty() {
+            return Ok(rows);
+        }
+        oids::in_copied(&self.own_oids, &rows).map_err(|misshapen| self.misshapen(misshapen))
+    }
+
+    /// The change with the destination's own type oids in it.
+    pub(crate) fn localised<'c>(&self, change: &'c Change) -> Result<Cow<'c, Change>, Error> {
+        if self.own_oids.is_empty() {
+            return Ok(Cow::Borrowed(change));
+        }
+        let localised = oids::in_change(&self.own_oids, change);
+        localised.map(Cow::Owned).map_err(|misshapen| self.misshapen(misshapen))
+    }
+
+    fn misshapen(&self, _: Misshapen) -> Error {
+        self.mismatch(
+            "a row type or array has other parts at the destination than in the log",
+            "Make the types the same on both sides, or leave the table out.",
+        )
     }
 
     /// An error about this relation.

@@ -44,18 +44,11 @@ pub(crate) async fn keep(
 async fn read_at_rest(session: &Session) -> Result<Snapshot, Error> {
     let mut before = None;
     for _ in 0..READINGS {
-        let begin = "begin transaction isolation level repeatable read read only";
-        session.batch_execute(begin).await.map_err(failed)?;
-        let now = Snapshot::load(session, session.capabilities()).await?;
-        session.batch_execute("rollback").await.map_err(failed)?;
+        let now = Snapshot::read(session).await?;
         if before.as_ref() == Some(&now) {
             return Ok(now);
         }
         before = Some(now);
     }
     Err(Error::SchemaInMotion { readings: READINGS })
-}
-
-fn failed(error: tokio_postgres::Error) -> Error {
-    Error::Postgres(error.into())
 }

@@ -65,7 +65,7 @@ pub(crate) async fn session(database: &Database) -> Session {
 /// The database's schema, after a journey through JSON.
 pub(crate) async fn snapshot(database: &Database) -> Snapshot {
     let client = session(database).await;
-    let snapshot = Snapshot::load(&client, client.capabilities()).await.expect("load");
+    let snapshot = Snapshot::read(&client).await.expect("read");
     let json = snapshot.to_json().expect("to JSON");
     let read = Snapshot::from_json(&json).expect("from JSON");
     assert!(read == snapshot, "the snapshot comes back from JSON as it was");

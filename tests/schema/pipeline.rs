@@ -1,10 +1,17 @@
 //! From a source to an empty destination and on: the whole pipeline with the stage "schema".
 
+use std::time::Duration;
+
 use pgtrail_tests::pair::fresh_name;
-use pgtrail_tests::{Database, Link, LinkBuilder, pair, seed};
+use pgtrail_tests::{Database, Link, LinkBuilder, pair, seed, wait_until};
 use rand::Rng;
 
 use super::dump::{self, assert_same};
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Tables, indexes and all that is like them.
+const RELATIONS: &str = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'sales'";
 
 const STAGES: &str = "stages = [\"schema\", \"copy\", \"changes\"]";
 
@@ -90,9 +97,16 @@ async fn an_empty_destination_becomes_a_live_copy() {
 async fn kills_while_the_schema_is_made() {
     let mut link = builder().await.start().await;
     let mut random = seed::rng(seed("schema kills"), 1);
-    for round in 0..10 {
-        let pause = std::time::Duration::from_millis(random.random_range(5..250));
-        tokio::time::sleep(pause).await;
+    // Each kill when so many of its relations are there.
+    let whole = link.source.text(RELATIONS).await.parse().expect("a number");
+    let mut places: Vec<i64> = (0..10).map(|_| random.random_range(0..=whole)).collect();
+    places.sort_unstable();
+    let destination = link.destination.connect().await;
+    for (round, place) in places.into_iter().enumerate() {
+        wait_until("the schema to grow", WITHIN, async || {
+            destination.number(RELATIONS).await >= place
+        })
+        .await;
         link.applier.allow("");
         link.reader.allow("");
         link.applier.kill();
@@ -130,12 +144,12 @@ async fn tables_that_are_there_are_somebodys() {
     let mut reader = link.reader();
     let mut applier = link.applier();
     applier.allow("");
-    let exit = applier.wait(std::time::Duration::from_secs(60)).await.expect(3);
+    let exit = applier.wait(WITHIN).await.expect(3);
     assert!(exit.stderr.contains("PGT-0412"), "{}", exit.stderr);
     assert_eq!(
         destination.text("select count(*) from pg_class where relname = 'customer'").await,
         "0"
     );
     reader.terminate();
-    reader.wait(std::time::Duration::from_secs(10)).await.expect(0);
+    reader.wait(WITHIN).await.expect(0);
 }

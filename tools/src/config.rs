@@ -308,6 +308,22 @@ impl Config {
         Ok(self.named(info, role))
     }
 
+    /// The destination that was named, or the only one there is.
+    ///
+    /// # Errors
+    /// When none was named and there are several.
+    pub fn chosen_destination(&self, named: Option<&str>) -> Result<String, Failure> {
+        if let Some(name) = named {
+            return Ok(name.to_owned());
+        }
+        let known: Vec<&str> = self.destinations.keys().map(String::as_str).collect();
+        match known.as_slice() {
+            [only] => Ok((*only).to_owned()),
+            _ => Err(Failure::usage("there are several destinations: name one")
+                .hint(format!("The configuration has: {}.", known.join(", ")))),
+        }
+    }
+
     /// How to reach the destination called `name`.
     ///
     /// # Errors

@@ -75,9 +75,7 @@ pub(crate) async fn is_publication_given(client: &Session, pipeline: &str) -> Re
     if !has_own_schema(client).await? {
         return Ok(false);
     }
-    // By way of jsonb: an earlier version's table has no such column.
-    let sql = "select coalesce((to_jsonb(p) ->> 'publication_given')::bool, false) \
-               from pgtrail.pipeline p where name = $1";
+    let sql = "select publication_given from pgtrail.pipeline where name = $1";
     let row = client.query_opt(sql, &[&pipeline]).await?;
     Ok(match row {
         Some(row) => row.try_get(0)?,

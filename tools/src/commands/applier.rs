@@ -42,7 +42,7 @@ impl Applier {
     /// When it halts.
     pub async fn run(self, global: &Global) -> anyhow::Result<()> {
         let config = global.load()?;
-        let name = self.destination(&config)?;
+        let name = config.chosen_destination(self.name.as_deref())?;
         let applier = self.applier_config(&config, &name)?;
         // A missing directory is for the applier to judge: it knows what to advise.
         let what = format!("an applier to \"{name}\"");
@@ -55,19 +55,6 @@ impl Applier {
         let result = apply(&config, &name, applier, socket, self.supervised).await;
         note.leave(&result);
         result
-    }
-
-    fn destination(&self, config: &Config) -> Result<String, Failure> {
-        let known: Vec<&String> = config.destinations.keys().collect();
-        match (&self.name, known.as_slice()) {
-            (Some(name), _) => Ok(name.clone()),
-            (None, [only]) => Ok((*only).clone()),
-            (None, _) => {
-                let names = known.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-                Err(Failure::usage("there are several destinations: name one")
-                    .hint(format!("The configuration has: {names}.")))
-            }
-        }
     }
 
     fn applier_config(&self, config: &Config, name: &str) -> anyhow::Result<ApplierConfig> {

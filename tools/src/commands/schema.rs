@@ -10,7 +10,6 @@ use pgtrail_postgres::schema::diff::{LeftOut, select};
 
 use crate::cli::Global;
 use crate::config::Config;
-use crate::failure::Failure;
 use crate::servers::connect;
 
 /// Show a schema, or what differs between source and destination
@@ -40,29 +39,7 @@ async fn load(
     side: &str,
 ) -> anyhow::Result<(Snapshot, Vec<LeftOut>)> {
     let client = connect(info, side).await?;
-    let read = async {
-        let begin = "begin isolation level repeatable read read only";
-        client.batch_execute(begin).await?;
-        Snapshot::load(&client, client.capabilities()).await
-    };
-    let snapshot = read.await.with_context(|| format!("read the schema of the {side}"))?;
+    let read = Snapshot::read(&client).await;
+    let snapshot = read.with_context(|| format!("read the schema of the {side}"))?;
     Ok(select(&snapshot, &config.selection()))
-}
-
-/// The destination that was named, or the only one there is.
-fn destination(config: &Config, named: Option<&str>) -> anyhow::Result<String> {
-    if let Some(name) = named {
-        return Ok(name.to_owned());
-    }
-    let mut names = config.destinations.keys();
-    match (names.next(), names.next()) {
-        (Some(only), None) => Ok(only.clone()),
-        (None, _) => Err(Failure::usage("the configuration has no destination").into()),
-        _ => {
-            let known: Vec<&str> = config.destinations.keys().map(String::as_str).collect();
-            Err(Failure::usage("there are several destinations")
-                .hint(format!("Name one with --destination: {}.", known.join(", ")))
-                .into())
-        }
-    }
 }

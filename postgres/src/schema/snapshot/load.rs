@@ -14,7 +14,7 @@ use super::object::{Body, Class, Object, ObjectId};
 use super::relation::Column;
 use super::{FORMAT, Snapshot};
 use crate::schema::dialect::adapt;
-use crate::{Capabilities, Error};
+use crate::{Capabilities, Error, Session};
 
 /// The columns that every kind has beside its own.
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ impl Snapshot {
     /// Reads the schema of the session's database.
     ///
     /// The session must be one of [`crate::connect()`]: its pinned `search_path` is what qualifies the
-    /// names. For a snapshot of one moment, call it inside a repeatable read transaction, and mind
+    /// names. For a snapshot of one moment take [`Snapshot::read`], or call it inside a repeatable read transaction, and mind
     /// that definitions which PostgreSQL prints come from the newest catalogs nevertheless.
     ///
     /// # Errors
@@ -125,6 +125,18 @@ impl Snapshot {
         let classes = loader.classes().await?;
         loader.add_comments(&mut snapshot, &classes).await?;
         loader.add_needs(&mut snapshot, classes).await?;
+        Ok(snapshot)
+    }
+
+    /// Reads the schema in a transaction of its own.
+    ///
+    /// # Errors
+    /// When a query fails. The session is then in a failed transaction.
+    pub async fn read(session: &Session) -> Result<Snapshot, Error> {
+        let begin = "begin transaction isolation level repeatable read read only";
+        session.batch_execute(begin).await?;
+        let snapshot = Snapshot::load(session, session.capabilities()).await?;
+        session.batch_execute("rollback").await?;
         Ok(snapshot)
     }
 }

@@ -44,7 +44,7 @@ impl Diff {
     /// When a database cannot be reached or read, and when the schemas differ.
     pub async fn run(self, global: &Global) -> anyhow::Result<()> {
         let config = global.load()?;
-        let name = destination(&config, self.destination.as_deref())?;
+        let name = config.chosen_destination(self.destination.as_deref())?;
         let source = config.source("schema")?;
         let info = config.destination(&name, "schema")?;
         let (to, left_out) = load(&config, &source, "source").await?;

@@ -46,8 +46,8 @@ impl Show {
         let config = global.load()?;
         let (info, side) = match &self.destination {
             Some(name) => {
-                let name =
-                    destination(&config, Some(name.as_str()).filter(|name| !name.is_empty()))?;
+                let name = config
+                    .chosen_destination(Some(name.as_str()).filter(|name| !name.is_empty()))?;
                 (config.destination(&name, "schema")?, format!("destination \"{name}\""))
             }
             None => (config.source("schema")?, "source".to_owned()),
