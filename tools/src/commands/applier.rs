@@ -8,7 +8,6 @@ use tokio::sync::Notify;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::control::{ControlSocket, StatusSource, wake_on_advance};
-use crate::failure::Failure;
 use crate::process::{HaltNote, Rates, shutdown_of_child};
 use crate::status;
 use crate::stop_at::StopAt;

@@ -4,7 +4,7 @@ use pgtrail_postgres::schema::Plan;
 use pgtrail_postgres::schema::diff::{LeftOut, Options, diff};
 use serde_json::json;
 
-use super::{destination, load};
+use super::load;
 use crate::cli::Global;
 use crate::failure::Differs;
 use crate::render::to_stdout;

@@ -3,7 +3,7 @@
 use pgtrail_postgres::schema::diff::{Options, diff};
 use pgtrail_postgres::schema::{Plan, Snapshot};
 
-use super::{destination, load};
+use super::load;
 use crate::cli::Global;
 use crate::render::{say, to_stdout};
 
