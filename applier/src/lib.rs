@@ -22,6 +22,7 @@ mod plan;
 mod retry;
 mod schema;
 pub mod seat;
+mod sequences;
 mod session;
 mod statement;
 pub mod status;
@@ -35,7 +36,7 @@ use tokio::sync::{Notify, watch};
 pub use config::{ApplierConfig, GroupBounds, StopAt};
 pub use conflict::ConflictKind;
 pub use error::Error;
-pub use status::{ApplierState, ApplierStatus};
+pub use status::{ApplierState, ApplierStatus, SequenceState};
 
 /// Applies the log to the destination until `shutdown` holds true or the place to stop at is applied.
 ///

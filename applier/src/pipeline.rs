@@ -23,6 +23,7 @@ use crate::plan::{Mode, Step, plan};
 use crate::retry::Retry;
 use crate::schema::{Half, Making};
 use crate::seat::{self, Claim, Seat};
+use crate::sequences::Sequences;
 use crate::session::{Applying, TargetCache};
 use crate::status::{ApplierState, ApplierStatus};
 use crate::{Error, checkpoint::Checkpoint};
@@ -267,6 +268,11 @@ impl Pipeline {
         let mapping = self.config.mapping.clone();
         let status = Arc::clone(&self.status);
         let mut applying = Applying::new(destination, seat, mapping, status).await?;
+        let mut sequences = Sequences::new(
+            Arc::clone(&self.follower),
+            self.config.mapping.clone(),
+            Arc::clone(&self.status),
+        );
         let mut ahead: Option<Ahead> = None;
         let mut in_transaction = false;
         let guard = self.guard();
@@ -282,6 +288,11 @@ impl Pipeline {
                         () = tokio::time::sleep(IDLE_CARE), if copy.is_behind() && !in_transaction => {
                             let caring = copy.keep_up(&applying.destination.session);
                             guard.watch(pid, caring).await?;
+                            continue;
+                        }
+                        () = tokio::time::sleep(sequences.due_in()), if !in_transaction => {
+                            let setting = sequences.keep_up(&applying.destination.session);
+                            guard.watch(pid, setting).await?;
                             continue;
                         }
                     }
@@ -331,6 +342,7 @@ impl Pipeline {
             if let Some(end) = &part.end {
                 copy.committed(end);
                 guard.watch(pid, copy.keep_up(&applying.destination.session)).await?;
+                guard.watch(pid, sequences.keep_up(&applying.destination.session)).await?;
             }
             if *self.shutdown.borrow() {
                 break Outcome::Stopped;
@@ -340,6 +352,15 @@ impl Pipeline {
         if in_transaction {
             // The rest of a large transaction may take long; it starts over next time.
             return Ok(outcome);
+        }
+        if outcome == Outcome::Done {
+            if let (Some(StopAt::Lsn(_)), Some(until)) = (self.config.stop_at, self.stop_at) {
+                tokio::select! {
+                    waited = sequences.wait(until) => waited?,
+                    () = stop_asked(&mut shutdown) => return Ok(Outcome::Stopped),
+                }
+            }
+            guard.watch(pid, sequences.finish(&applying.destination.session)).await?;
         }
         let seat = applying.seat().clone();
         let flushing = copy.flush(&applying.destination.session, &seat);

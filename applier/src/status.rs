@@ -2,8 +2,9 @@
 //!
 //! Owns no decision: nothing here is ever read back to decide what to apply.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pgtrail_log::{DurableMark, Epoch, Lsn, Position, Timestamp};
 
@@ -56,6 +57,25 @@ impl ApplierState {
     }
 }
 
+/// What became of a sequence of the source's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SequenceState {
+    /// It was as far already.
+    Level,
+    /// It was last set here.
+    Set {
+        /// To this value.
+        last_value: i64,
+        /// By this clock.
+        at: Timestamp,
+    },
+    /// It is not set.
+    Left {
+        /// Why.
+        reason: &'static str,
+    },
+}
+
 /// Progress of one applier, shared between its tasks and whoever shows it.
 #[derive(Debug)]
 pub struct ApplierStatus {
@@ -76,6 +96,7 @@ pub struct ApplierStatus {
     base_blocks: AtomicU64,
     base_rows: AtomicU64,
     base_rows_total: AtomicU64,
+    sequences: Mutex<BTreeMap<String, SequenceState>>,
     last_error: Mutex<Option<String>>,
     started: Timestamp,
 }
@@ -115,6 +136,8 @@ pub struct StatusSnapshot {
     pub base_rows: u64,
     /// Rows of the bases that are complete in the log.
     pub base_rows_total: u64,
+    /// What became of the source's sequences, by their names here.
+    pub sequences: BTreeMap<String, SequenceState>,
     /// The last error, if it is not over.
     pub last_error: Option<String>,
     /// When the process started.
@@ -148,6 +171,7 @@ impl ApplierStatus {
             base_blocks: AtomicU64::new(0),
             base_rows: AtomicU64::new(0),
             base_rows_total: AtomicU64::new(0),
+            sequences: Mutex::default(),
             last_error: Mutex::new(None),
             started: Timestamp::now(),
         }
@@ -179,6 +203,7 @@ impl ApplierStatus {
             base_blocks: number(&self.base_blocks),
             base_rows: number(&self.base_rows),
             base_rows_total: number(&self.base_rows_total),
+            sequences: self.sequences().clone(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             started: self.started,
         }
@@ -222,6 +247,24 @@ impl ApplierStatus {
         self.changes.fetch_add(changes, Ordering::Relaxed);
         self.groups.fetch_add(1, Ordering::Relaxed);
         self.last_commit_time.store(commit_time.0, Ordering::Relaxed);
+    }
+
+    fn sequences(&self) -> MutexGuard<'_, BTreeMap<String, SequenceState>> {
+        self.sequences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what became of a sequence; answers whether that is new.
+    pub(crate) fn set_sequence(&self, name: &str, state: SequenceState) -> bool {
+        self.sequences().insert(name.to_owned(), state) != Some(state)
+    }
+
+    /// A sequence is as far as the source's. When it was set stays known.
+    pub(crate) fn sequence_is_level(&self, name: &str) {
+        let mut sequences = self.sequences();
+        let state = sequences.entry(name.to_owned()).or_insert(SequenceState::Level);
+        if matches!(state, SequenceState::Left { .. }) {
+            *state = SequenceState::Level;
+        }
     }
 
     pub(crate) fn replayed(&self) {

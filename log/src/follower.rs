@@ -30,6 +30,7 @@ use crate::keys;
 use crate::mark::{DurableMark, MarkFile};
 use crate::model::{ChangeRecord, Position, RelationVersion, RelationVersionId};
 use crate::recovery;
+use crate::sequence::SequenceValues;
 use crate::store::{self, Role, Store};
 use crate::writer::pending::PendingRef;
 
@@ -201,6 +202,25 @@ impl LogFollower {
         self.look_for(Missing { what: "the schema", number: 1 }, |store| {
             recovery::read_schema(store).map(Some)
         })
+    }
+
+    /// Where the source's sequences stand, with the number of that set; `None` when nothing is known.
+    ///
+    /// # Errors
+    /// When it is damaged, or the mark tells of one that does not appear.
+    pub fn sequences(&self) -> Result<Option<(u64, SequenceValues)>, Error> {
+        let number = self.mark()?.sequences.number;
+        if number == 0 {
+            return Ok(None);
+        }
+        self.look_for(Missing { what: "sequence values", number }, |store| {
+            recovery::read_sequences(store, number).map(|found| found.map(Some))
+        })
+    }
+
+    /// Whether a reader has the log open.
+    pub fn is_being_written(&self) -> bool {
+        store::is_being_written(&self.dir)
     }
 
     /// The complete bases, by number.

@@ -46,6 +46,10 @@ pub(crate) mod meta {
     pub(crate) const SCHEMA: &[u8] = b"schema";
     /// Prefix of the schema's pieces.
     pub(crate) const SCHEMA_PIECE: &[u8] = b"schema_piece/";
+    /// Prefix of where sequences stand: one entry, under its number.
+    pub(crate) const SEQUENCES: &[u8] = b"sequences/";
+    /// Up to where in the WAL that is known to hold.
+    pub(crate) const SEQUENCES_AS_OF: &[u8] = b"sequences_as_of";
     /// Bases begun.
     pub(crate) const BASES_BEGUN: &[u8] = b"bases_begun";
     /// Prefix of the headers of complete bases.
@@ -53,7 +57,7 @@ pub(crate) mod meta {
     /// Prefix of the marks of bases begun and not complete.
     pub(crate) const BASE_OPEN: &[u8] = b"base_open/";
 
-    /// A prefix and the number of a base or piece.
+    /// A prefix and the number of a base, a piece or a set of sequence values.
     pub(crate) fn numbered(prefix: &[u8], id: u64) -> Vec<u8> {
         [prefix, &id.to_be_bytes()].concat()
     }

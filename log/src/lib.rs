@@ -20,6 +20,7 @@ mod identity;
 mod keys;
 mod mark;
 mod recovery;
+mod sequence;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -45,5 +46,6 @@ pub use model::{
     RelationVersion, RelationVersionId, ReplicaIdentity, Snapshot, Timestamp, TransactionHeader,
     Tuple, Xid,
 };
+pub use sequence::{SequenceMark, SequenceValue, SequenceValues};
 pub use writer::pending::{PendingKey, PendingRef};
 pub use writer::{BaseWriter, LogWriter, PendingChunk, Purged, WriteSet};

@@ -22,6 +22,7 @@ use crate::format::envelope::{self, Kind};
 use crate::format::messages::MarkMessage;
 use crate::identity::Incarnation;
 use crate::model::{Lsn, Position};
+use crate::sequence::SequenceMark;
 
 /// Name of the file in the log's directory.
 pub(crate) const FILE: &str = "durable";
@@ -53,6 +54,8 @@ pub struct DurableMark {
     pub bases_complete: u32,
     /// Whether every table of the initial set has a complete base.
     pub initial_complete: bool,
+    /// Which values of sequences the log holds.
+    pub sequences: SequenceMark,
 }
 
 /// The mark and what only this crate uses of it.
@@ -81,6 +84,8 @@ impl Witness {
             bases_complete: mark.bases_complete,
             initial_complete: mark.initial_complete,
             revision: self.revision,
+            sequences: mark.sequences.number,
+            sequences_as_of: mark.sequences.as_of.as_u64(),
         };
         envelope::seal(Kind::Mark, &message, &[]).0
     }
@@ -98,6 +103,10 @@ impl Witness {
             relations: message.relations,
             bases_complete: message.bases_complete,
             initial_complete: message.initial_complete,
+            sequences: SequenceMark {
+                number: message.sequences,
+                as_of: Lsn::new(message.sequences_as_of),
+            },
         };
         Ok(Witness { mark, revision: message.revision, generation: message.generation })
     }
@@ -220,6 +229,7 @@ mod tests {
             relations: 3,
             bases_complete: 2,
             initial_complete: true,
+            sequences: SequenceMark { number: 4, as_of: Lsn::new(77) },
         };
         Witness::new(mark, 5)
     }

@@ -18,13 +18,14 @@ use crate::format::compress;
 use crate::format::envelope::{self, Kind};
 use crate::format::messages::{
     BaseMessage, Counter, IdentityMessage, InitialSetMessage, PurgedMessage, RelationMessage,
-    SchemaMessage, SchemaPieceHeader,
+    SchemaMessage, SchemaPieceHeader, SequencesHeader,
 };
 use crate::format::values;
 use crate::identity::Identity;
 use crate::keys::{self, meta};
 use crate::mark::{DurableMark, Witness};
 use crate::model::{Lsn, Position, RelationVersion};
+use crate::sequence::{SequenceMark, SequenceValues};
 use crate::store::{Store, on_entry};
 
 /// How much of the newest changes is gone through at opening. What the write-ahead log gave back is
@@ -48,6 +49,7 @@ pub(crate) struct Contents {
     pub(crate) watermark: Lsn,
     pub(crate) purged: PurgedTo,
     pub(crate) schema: Option<SchemaMessage>,
+    pub(crate) sequences: SequenceMark,
     pub(crate) initial_set: Option<InitialSet>,
     pub(crate) bases_begun: u64,
     pub(crate) bases: BTreeMap<u64, BaseHeader>,
@@ -66,6 +68,7 @@ impl Contents {
             watermark: Lsn::INVALID,
             purged: read_purged(store)?,
             schema: read_meta(store, meta::SCHEMA)?,
+            sequences: SequenceMark::default(),
             initial_set: read_initial_set(store)?,
             bases_begun: 0,
             bases: read_bases(store)?,
@@ -78,6 +81,10 @@ impl Contents {
         contents.revision = counter(meta::REVISION)?;
         contents.connection = counter(meta::CONNECTION)?;
         contents.watermark = Lsn::new(counter(meta::WATERMARK)?);
+        contents.sequences = SequenceMark {
+            number: read_sequences(store, 0)?.map_or(0, |(number, _)| number),
+            as_of: Lsn::new(counter(meta::SEQUENCES_AS_OF)?),
+        };
         contents.bases_begun = counter(meta::BASES_BEGUN)?;
         contents.open_bases = read_open_bases(store)?;
         contents.relations = read_relations(store)?;
@@ -111,6 +118,7 @@ impl Contents {
             relations: u32::try_from(self.relations.len()).unwrap_or(u32::MAX),
             bases_complete: u32::try_from(self.bases.len()).unwrap_or(u32::MAX),
             initial_complete: self.initial_set.as_ref().is_some_and(|set| set.complete),
+            sequences: self.sequences,
         };
         Witness::new(mark, self.revision)
     }
@@ -135,6 +143,9 @@ impl Contents {
         reaches("its last base", witness.mark.bases_complete, found.mark.bases_complete)?;
         let complete = |mark: &DurableMark| u8::from(mark.initial_complete);
         reaches("its initial set", complete(&witness.mark), complete(&found.mark))?;
+        let (mark, database) = (witness.mark.sequences, found.mark.sequences);
+        reaches("its sequence values", mark.number, database.number)?;
+        reaches("the age of its sequence values", mark.as_of, database.as_of)?;
         reaches("its meta family", witness.revision, found.revision)
     }
 
@@ -236,6 +247,29 @@ pub(crate) fn read_purged(store: &Store) -> Result<PurgedTo, Error> {
 
 pub(crate) fn read_initial_set(store: &Store) -> Result<Option<InitialSet>, Error> {
     Ok(read_meta::<InitialSetMessage>(store, meta::INITIAL_SET)?.map(InitialSet::from))
+}
+
+/// The newest values of sequences whose number is at least `number`, and theirs.
+pub(crate) fn read_sequences(
+    store: &Store,
+    number: u64,
+) -> Result<Option<(u64, SequenceValues)>, Error> {
+    let mut iterator = store.iterate(store.meta());
+    iterator.seek_for_prev(meta::numbered(meta::SEQUENCES, u64::MAX));
+    if !on_entry(&iterator)? {
+        return Ok(None);
+    }
+    let Some((key, value)) = iterator.item() else { return Ok(None) };
+    let Some(found) = meta::number(meta::SEQUENCES, key).filter(|found| *found >= number) else {
+        return Ok(None);
+    };
+    let what = || format!("set {found} of sequence values");
+    let damaged = || Error::corrupt(what());
+    let opened = envelope::open::<SequencesHeader>(Kind::Sequences, value, what)?;
+    let mut raw = Vec::new();
+    compress::expand(opened.header.coding, opened.payload, &mut raw).ok_or_else(damaged)?;
+    let values = values::sequences(&raw).ok_or_else(damaged)?;
+    (opened.header.number == found).then_some(Some((found, values))).ok_or_else(damaged)
 }
 
 /// The source's schema, if the log has it.

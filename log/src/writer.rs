@@ -9,6 +9,7 @@ mod base;
 pub(crate) mod pending;
 mod purge;
 mod schema;
+mod sequences;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -33,6 +34,7 @@ use crate::keys::{self, meta};
 use crate::mark::{DurableMark, MarkFile, Witness};
 use crate::model::{Lsn, Position, RelationVersion, RelationVersionId};
 use crate::recovery::{Contents, PurgedTo, meta_value};
+use crate::sequence::SequenceMark;
 use crate::store::{self, Recovery, Role, Store};
 
 /// Records of a transaction whose commit is not known yet, or that is too large for a block.
@@ -91,6 +93,7 @@ struct State {
     connection: u64,
     accounts: HashMap<PendingKey, PendingAccount>,
     has_schema: bool,
+    sequences: SequenceMark,
     initial_set: Option<InitialSet>,
     bases_begun: u64,
     bases: BTreeMap<u64, BaseHeader>,
@@ -253,6 +256,7 @@ impl Shared {
             connection: contents.connection,
             accounts: HashMap::new(),
             has_schema: contents.schema.is_some(),
+            sequences: contents.sequences,
             initial_set: contents.initial_set,
             bases_begun: contents.bases_begun,
             bases: contents.bases,
@@ -402,6 +406,7 @@ impl Shared {
             relations: state.relations_written,
             bases_complete: u32::try_from(state.bases.len()).unwrap_or(u32::MAX),
             initial_complete: state.initial_set.as_ref().is_some_and(|set| set.complete),
+            sequences: state.sequences,
         };
         fail_point("log::writer::before_mark")?;
         state.mark_file.publish(Witness::new(mark, state.revision))?;

@@ -15,6 +15,7 @@ pub mod mapping;
 pub mod quote;
 pub mod schema;
 pub mod selection;
+pub mod sequence;
 pub mod sqlstate;
 pub mod tls;
 pub mod wire;

@@ -28,6 +28,8 @@ pub struct ReaderConfig {
     pub copy: bool,
     /// How many tables are copied at once.
     pub copy_jobs: usize,
+    /// How often sequences are asked where they stand.
+    pub sequence_interval: Duration,
     /// Where to end: everything that committed up to here, and the whole copy, is in the log.
     pub stop_at: Option<Lsn>,
     /// How long a source that cannot be reached is tried again, after it once was.

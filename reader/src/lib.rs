@@ -20,6 +20,7 @@ mod relations;
 mod retention;
 mod retry;
 mod schema;
+mod sequences;
 mod status;
 mod stream;
 mod watch;

@@ -35,6 +35,7 @@ use crate::assemble::{Assembler, Limits};
 use crate::config::reachable;
 use crate::retention::{Fullness, Keeper};
 use crate::retry::Retry;
+use crate::sequences::Sequences;
 use crate::status::ReaderState;
 use crate::watch::{Member, Publication, Side, Watch, check_members};
 use crate::xid::NextXid;
@@ -216,6 +217,7 @@ struct Pipeline {
     receiver: Receiver,
     retry: Retry,
     watch: Watch,
+    sequences: Sequences,
     connected: watch::Sender<bool>,
     /// As it was last seen.
     publication: Option<Publication>,
@@ -257,6 +259,12 @@ impl Pipeline {
                 next_xid,
                 status: Arc::clone(&status),
             },
+            sequences: Sequences::new(
+                Arc::clone(log),
+                config.selection.clone(),
+                Arc::clone(&status),
+                config.sequence_interval,
+            ),
             config,
             status,
             connected,
@@ -269,7 +277,7 @@ impl Pipeline {
 
     /// Connection after connection, until one ends for good.
     async fn stream(&mut self) -> Result<(), Error> {
-        while !self.receiver.is_done() {
+        while !self.is_done() {
             let (began, durable) = (Instant::now(), self.log.mark().end_lsn);
             let ended = Box::pin(self.connection()).await;
             self.receiver.end().await;
@@ -289,6 +297,12 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// Whether everything that was asked for is in the log, what sequences say at the end included.
+    fn is_done(&self) -> bool {
+        let asked = |stop_at| self.log.sequence_mark().as_of >= reachable(stop_at);
+        self.receiver.is_done() && self.config.stop_at.is_none_or(asked)
     }
 
     /// Waits before the next try, or gives the error back as final.
@@ -356,9 +370,14 @@ impl Pipeline {
         let ended = tokio::select! {
             biased;
             error = watching => Err(error),
+            error = self.sequences.follow(&opened.side) => Err(error),
             ended = self.receiver.receive(&mut reader, &opened.side) => ended,
         };
         match ended {
+            Ok(Ended::Done) if !self.is_done() => {
+                self.sequences.note(&opened.side).await?;
+                Ok(Ended::Done)
+            }
             Err(error) => {
                 let last_relation = self.receiver.last_relation();
                 Err(diagnose::stream_error(error, &opened.side, last_relation).await)

@@ -69,6 +69,7 @@ pub struct ReaderStatus {
     base_tables_done: AtomicU64,
     base_rows: AtomicU64,
     base_bytes: AtomicU64,
+    hidden_sequences: AtomicU64,
     last_error: Mutex<Option<String>>,
     notice: Mutex<Option<String>>,
     started: Timestamp,
@@ -105,6 +106,8 @@ pub struct StatusSnapshot {
     pub base_rows: u64,
     /// Bytes of COPY data copied since the start.
     pub base_bytes: u64,
+    /// Selected sequences that the role may not read: their values are not in the log.
+    pub hidden_sequences: u64,
     /// The last error, if it is not over.
     pub last_error: Option<String>,
     /// A condition that is worth knowing but stops nothing.
@@ -137,6 +140,7 @@ impl ReaderStatus {
             base_tables_done: AtomicU64::new(0),
             base_rows: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
+            hidden_sequences: AtomicU64::new(0),
             last_error: Mutex::new(None),
             notice: Mutex::new(None),
             started: Timestamp::now(),
@@ -166,6 +170,7 @@ impl ReaderStatus {
             base_tables_done: number(&self.base_tables_done),
             base_rows: number(&self.base_rows),
             base_bytes: number(&self.base_bytes),
+            hidden_sequences: number(&self.hidden_sequences),
             last_error: text(&self.last_error),
             notice: text(&self.notice),
             started: self.started,
@@ -208,6 +213,10 @@ impl ReaderStatus {
     pub fn add_base(&self, rows: u64, bytes: u64) {
         self.base_rows.fetch_add(rows, Ordering::Relaxed);
         self.base_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_hidden_sequences(&self, count: u64) {
+        self.hidden_sequences.store(count, Ordering::Relaxed);
     }
 
     pub(crate) fn set_binary(&self, binary: bool) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use pgtrail_log::{LogWriter, Lsn, Snapshot, Xid};
 use pgtrail_postgres::schema::binary::binary_safe;
 use pgtrail_postgres::selection::Selection;
+use pgtrail_postgres::sequence::{Sequence, SequencePosition, load_sequences, sequence_positions};
 use pgtrail_postgres::{ConnInfo, Session, SessionSettings, connect};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -115,6 +116,24 @@ impl Side {
         let text: String = get(&self.one(&self.capabilities().snapshot_query()).await?, 0)?;
         let snapshot: Snapshot = text.parse().map_err(|_| unexpected("the current snapshot"))?;
         Ok(snapshot.xmax())
+    }
+
+    /// Where the source's WAL ends for those who write it.
+    pub(crate) async fn insert_lsn(&self) -> Result<Lsn, Error> {
+        let sql = "select pg_catalog.pg_current_wal_insert_lsn()::text";
+        let text: String = get(&self.one(sql).await?, 0)?;
+        text.parse().map_err(|_| unexpected("the WAL's insert position"))
+    }
+
+    pub(crate) async fn sequences(&self) -> Result<Vec<Sequence>, Error> {
+        Ok(load_sequences(&self.session).await?)
+    }
+
+    pub(crate) async fn sequence_positions(
+        &self,
+        sequences: &[&Sequence],
+    ) -> Result<Vec<SequencePosition>, Error> {
+        Ok(sequence_positions(&self.session, sequences).await?)
     }
 
     /// The names of the built-in types.

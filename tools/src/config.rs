@@ -76,12 +76,15 @@ pub enum Stage {
 }
 
 /// `[source]`
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Source {
     /// How to connect: libpq keywords (`host=… dbname=…`) or a URI. What is left out comes from
     /// `PG*` variables, the service file and `~/.pgpass`. Required. Since 0.1.
     pub conninfo: String,
+    /// How often sequences are asked where they stand; destinations follow. Since 0.1.
+    #[serde(with = "units::duration")]
+    pub sequence_interval: Duration,
 }
 
 /// `[log]`
@@ -168,6 +171,12 @@ impl Default for Config {
             precheck: Precheck::default(),
             destinations: BTreeMap::new(),
         }
+    }
+}
+
+impl Default for Source {
+    fn default() -> Source {
+        Source { conninfo: String::new(), sequence_interval: Duration::from_secs(10) }
     }
 }
 

@@ -230,6 +230,7 @@ mod tests {
             relations: 0,
             bases_complete: 0,
             initial_complete: false,
+            sequences: pgtrail_log::SequenceMark::default(),
         }
     }
 

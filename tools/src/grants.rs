@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use pgtrail_postgres::quote::{quote_ident, quote_literal};
+use pgtrail_postgres::mapping::Mapping;
+use pgtrail_postgres::quote::{qualified, quote_ident, quote_literal};
 use pgtrail_postgres::schema::{RelationKind, Table};
+use pgtrail_postgres::sequence::Sequence;
 
 use crate::config::Config;
 use crate::precheck::facts::{Destination, Source};
@@ -68,6 +70,24 @@ impl Grants {
         }
     }
 
+    fn sequences<'a>(
+        &mut self,
+        role: &str,
+        privileges: &str,
+        sequences: impl Iterator<Item = &'a Sequence>,
+    ) {
+        let role = quote_ident(role);
+        let sequences: Vec<&Sequence> = sequences.collect();
+        let schemas: BTreeSet<&str> = sequences.iter().map(|found| found.schema.as_str()).collect();
+        for schema in schemas {
+            self.run(format!("grant usage on schema {} to {role}", quote_ident(schema)));
+        }
+        for sequence in sequences {
+            let name = qualified(&sequence.schema, &sequence.name);
+            self.run(format!("grant {privileges} on sequence {name} to {role}"));
+        }
+    }
+
     fn bypass(&mut self, role: &str, is_needed: bool) {
         if is_needed {
             self.run(format!("alter role {} bypassrls", quote_ident(role)));
@@ -98,6 +118,8 @@ pub(crate) fn of_source(config: &Config, source: &Source, role: &str) -> Grants 
     grants.run(format!("grant connect on database {database} to {}", quote_ident(role)));
     let tables: Vec<&Table> = source.tables.iter().collect();
     grants.tables(role, "select", &tables);
+    let sequences = source.sequences.iter().filter(|found| found.is_selected(&config.selection()));
+    grants.sequences(role, "select", sequences);
     grants.bypass(role, tables.iter().any(|table| table.row_security));
     grants.own_schema(role);
     let is_set_up = source.standing == Ok(Standing::Complete);
@@ -128,7 +150,12 @@ pub(crate) fn of_source(config: &Config, source: &Source, role: &str) -> Grants 
 }
 
 /// For a destination.
-pub(crate) fn of_destination(source: &Source, destination: &Destination, role: &str) -> Grants {
+pub(crate) fn of_destination(
+    config: &Config,
+    source: &Source,
+    destination: &Destination,
+    role: &str,
+) -> Grants {
     let mut grants = Grants::default();
     let server = &destination.server;
     grants.role(role, "login");
@@ -137,6 +164,13 @@ pub(crate) fn of_destination(source: &Source, destination: &Destination, role: &
     let tables: Vec<&Table> =
         source.tables.iter().filter_map(|table| destination.table_for(table)).collect();
     grants.tables(role, "select, insert, update, delete, truncate", &tables);
+    let sequences = source
+        .sequences
+        .iter()
+        .filter(|found| found.is_selected(&config.selection()))
+        .map(|found| Mapping::identity().relation(&found.schema, &found.name))
+        .filter_map(|target| destination.sequences.get(&target));
+    grants.sequences(role, "select, update", sequences);
     grants.bypass(role, tables.iter().any(|table| table.row_security));
     grants.own_schema(role);
     if server.capabilities.grant_set {

@@ -3,10 +3,11 @@
 //!
 //! `docs/cli-json.md` documents the fields; they may be added to, never renamed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use pgtrail_applier::ApplierStatus;
+use pgtrail_applier::{ApplierStatus, SequenceState};
 use pgtrail_log::{AppliedCheckpoint, DurableMark, LogFollower, Lsn};
 use pgtrail_reader::ReaderStatus;
 use serde_json::{Value, json};
@@ -41,6 +42,7 @@ pub(crate) fn of_reader(pipeline: &str, status: &ReaderStatus, rates: &Rates) ->
         "base_tables_total": seen.base_tables_total,
         "base_rows": seen.base_rows,
         "base_bytes": seen.base_bytes,
+        "hidden_sequences": seen.hidden_sequences,
         "last_error": seen.last_error,
         "notice": seen.notice,
         "rates": rates.json(),
@@ -101,6 +103,7 @@ pub(crate) fn of_applier(
         "base_blocks": seen.base_blocks,
         "base_rows": seen.base_rows,
         "base_rows_total": seen.base_rows_total,
+        "sequences": sequences(&seen.sequences),
         "last_error": seen.last_error,
         "rates": rates.json(),
     })
@@ -122,6 +125,20 @@ pub(crate) fn applier_counters(status: &ApplierStatus) -> Counters {
 /// A tenth of a second is as exact as anything here.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
+}
+
+/// What became of each sequence.
+fn sequences(states: &BTreeMap<String, SequenceState>) -> Vec<Value> {
+    let state = |(name, state): (&String, &SequenceState)| match state {
+        SequenceState::Level => json!({ "name": name, "state": "level" }),
+        SequenceState::Set { last_value, at } => json!({
+            "name": name, "state": "set", "last_value": last_value, "set_at": show_time(*at),
+        }),
+        SequenceState::Left { reason } => {
+            json!({ "name": name, "state": "not set", "reason": reason })
+        }
+    };
+    states.iter().map(state).collect()
 }
 
 /// The whole pipeline.

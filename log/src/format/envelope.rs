@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     Relation = b'R',
     Meta = b'M',
     Schema = b'S',
+    Sequences = b'Q',
     Mark = b'D',
     Applied = b'A',
 }

@@ -226,6 +226,37 @@ pub(crate) struct SchemaPieceHeader {
     pub(crate) coding: Option<Coding>,
 }
 
+/// Where a sequence stands.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SequenceMessage {
+    #[prost(string, tag = "1")]
+    pub(crate) schema: String,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(sint64, tag = "3")]
+    pub(crate) last_value: i64,
+    #[prost(bool, tag = "4")]
+    pub(crate) is_called: bool,
+}
+
+/// Where all selected sequences stand: the payload, before compression.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SequencesMessage {
+    #[prost(sint64, tag = "1")]
+    pub(crate) read_at: i64,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) values: Vec<SequenceMessage>,
+}
+
+/// What stands before it.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct SequencesHeader {
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) coding: Option<Coding>,
+}
+
 /// A number that only grows, or an LSN.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(crate) struct Counter {
@@ -306,6 +337,11 @@ pub(crate) struct MarkMessage {
     /// Number of changes to the `meta` family: a witness for values that are replaced in place.
     #[prost(uint64, tag = "9")]
     pub(crate) revision: u64,
+    /// Number of the set of sequence values, and the place they are at least as new as.
+    #[prost(uint64, tag = "10")]
+    pub(crate) sequences: u64,
+    #[prost(uint64, tag = "11")]
+    pub(crate) sequences_as_of: u64,
 }
 
 /// An applier's progress.

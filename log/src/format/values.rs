@@ -2,13 +2,41 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 
+use prost::Message;
+
 use crate::base::{BaseHeader, BaseTable, CopyFormat, InitialSet};
 use crate::format::messages::{
     BaseMessage, ColumnMessage, EpochMessage, IdentityMessage, InitialSetMessage, RelationMessage,
-    TableMessage,
+    SequenceMessage, SequencesMessage, TableMessage,
 };
 use crate::identity::{EpochStart, Identity};
 use crate::model::{Column, Epoch, Lsn, RelationVersion, ReplicaIdentity, Timestamp};
+use crate::sequence::{SequenceValue, SequenceValues};
+
+/// Where sequences stand, before compression.
+pub(crate) fn sequences_raw(values: &SequenceValues) -> Vec<u8> {
+    let message = |value: &SequenceValue| SequenceMessage {
+        schema: value.schema.clone(),
+        name: value.name.clone(),
+        last_value: value.last_value,
+        is_called: value.is_called,
+    };
+    let values_message = values.values.iter().map(message).collect();
+    SequencesMessage { read_at: values.read_at.0, values: values_message }.encode_to_vec()
+}
+
+/// Where sequences stand; `None` when these are other bytes.
+pub(crate) fn sequences(raw: &[u8]) -> Option<SequenceValues> {
+    let message = SequencesMessage::decode(raw).ok()?;
+    let value = |message: SequenceMessage| SequenceValue {
+        schema: message.schema,
+        name: message.name,
+        last_value: message.last_value,
+        is_called: message.is_called,
+    };
+    let values = message.values.into_iter().map(value).collect();
+    Some(SequenceValues { read_at: Timestamp(message.read_at), values })
+}
 
 impl From<&RelationVersion> for RelationMessage {
     fn from(shape: &RelationVersion) -> RelationMessage {

@@ -362,3 +362,36 @@ fn a_schema_of_any_size_is_kept_once() {
     follower.catch_up().expect("catch up");
     assert!(follower.schema().expect("read").is_some_and(|found| found == schema));
 }
+
+#[test]
+fn sequence_values_are_replaced_and_never_grow_older() {
+    let dir = tempdir().expect("tempdir");
+    let writer = new_log(dir.path());
+    let follower_dir = tempdir().expect("tempdir");
+    let follower = LogFollower::open(dir.path(), follower_dir.path()).expect("follow");
+    assert_eq!(follower.sequences().expect("read"), None);
+    let values = |last_value| SequenceValues {
+        read_at: Timestamp(last_value),
+        values: vec![SequenceValue {
+            schema: "public".to_owned(),
+            name: "s".to_owned(),
+            last_value,
+            is_called: true,
+        }],
+    };
+    for n in 1..=50_u64 {
+        let set = values(n.cast_signed());
+        writer.write_sequences(Lsn::new(n * 10), Some(&set)).expect("write");
+        assert_eq!(follower.sequences().expect("read"), Some((n, set)));
+    }
+    let mark = SequenceMark { number: 50, as_of: Lsn::new(600) };
+    assert_eq!(writer.write_sequences(Lsn::new(600), None).expect("newer"), mark);
+    assert_eq!(writer.write_sequences(Lsn::new(599), None).expect("older"), mark);
+    assert_eq!(follower.mark().expect("mark").sequences, mark);
+    drop(writer);
+    let writer = LogWriter::open(dir.path()).expect("open");
+    assert_eq!(writer.sequence_mark(), mark);
+    writer.write_sequences(Lsn::new(700), Some(&values(7))).expect("write");
+    let (number, found) = follower.sequences().expect("read").expect("values");
+    assert_eq!((number, found), (51, values(7)), "what the source says counts, whatever it is");
+}

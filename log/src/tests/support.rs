@@ -121,6 +121,15 @@ pub(super) fn write_full_log(dir: &Path) -> LogWriter {
         let shape = shape(name, columns);
         BaseTable { relation: shape.relation, schema: shape.schema, name: shape.name }
     });
+    let sequence = |name: &str, last_value| SequenceValue {
+        schema: "public".to_owned(),
+        name: name.to_owned(),
+        last_value,
+        is_called: last_value > 1,
+    };
+    let values = vec![sequence("accounts_id_seq", 4711), sequence("unused", 1)];
+    let values = SequenceValues { read_at: Timestamp(77), values };
+    writer.write_sequences(Lsn::new(0x200), Some(&values)).expect("sequences");
     writer.write_schema(b"{\"tables\": [\"accounts\", \"history\"]}").expect("schema");
     writer.plan_initial_set(&tables).expect("plan");
     for (name, columns) in [("accounts", 2), ("history", 3)] {
@@ -168,6 +177,7 @@ pub(super) fn dump(dir: &Path, own: &Path) -> Result<String, Error> {
         let _ = writeln!(out, "{:?}", follower.relation(RelationVersionId(id))?);
     }
     let _ = writeln!(out, "{:?}", follower.schema()?);
+    let _ = writeln!(out, "{:?}", follower.sequences()?);
     let _ = writeln!(out, "{:?}", follower.initial_set()?);
     for base in follower.bases()? {
         let _ = writeln!(out, "{base:?}");

@@ -86,6 +86,7 @@ impl Reader {
             schema: config.makes_schema(),
             copy: config.copies(),
             copy_jobs: config.copy.jobs,
+            sequence_interval: config.source.sequence_interval,
             stop_at,
             connect_retry: config.connect_retry,
             error_retry: config.error_retry,
@@ -117,5 +118,6 @@ fn nothing_durable() -> DurableMark {
         relations: 0,
         bases_complete: 0,
         initial_complete: false,
+        sequences: pgtrail_log::SequenceMark::default(),
     }
 }

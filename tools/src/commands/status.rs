@@ -129,6 +129,9 @@ fn reader_facts(reader: &Value) -> Vec<String> {
         ),
         format!("lag {}; {}", lag(reader), rates(reader)),
     ];
+    if let Some(hidden) = reader["hidden_sequences"].as_u64().filter(|hidden| *hidden > 0) {
+        facts.push(format!("sequences that may not be read: {hidden}"));
+    }
     if reader["base_tables_done"] != reader["base_tables_total"] {
         facts.push(base(reader, "copied"));
     }
@@ -143,12 +146,29 @@ fn applier_facts(applier: &Value) -> Vec<String> {
         if applier["base_tables_done"] != applier["base_tables_total"] {
             facts.push(base(applier, "loaded"));
         }
+        facts.extend(sequences(applier));
         for key in ["conflicts", "replays"] {
             if applier[key].as_u64().unwrap_or(0) > 0 {
                 facts.push(format!("{key}: {}", applier[key]));
             }
         }
     }
+    facts
+}
+
+/// How many sequences follow, when one was last set, and which do not follow.
+fn sequences(applier: &Value) -> Vec<String> {
+    let Some(all) = applier["sequences"].as_array().filter(|all| !all.is_empty()) else {
+        return Vec::new();
+    };
+    let (left, following): (Vec<&Value>, Vec<&Value>) =
+        all.iter().partition(|sequence| sequence["state"] == "not set");
+    let last = following.iter().filter_map(|sequence| sequence["set_at"].as_str()).max();
+    let last = last.map(|at| format!(", last set {at}")).unwrap_or_default();
+    let mut facts = vec![format!("sequences: {}{last}", following.len())];
+    let left =
+        left.iter().map(|found| format!("{}: {}", word(&found["name"]), word(&found["reason"])));
+    facts.extend(left.map(|left| format!("sequence not set: {left}")));
     facts
 }
 

@@ -32,7 +32,7 @@ fn the_example_lists_every_key_with_its_default() {
     let config = parse(text).expect("the example");
     let expected = Config {
         name: "orders".to_owned(),
-        source: Source { conninfo: config.source.conninfo.clone() },
+        source: Source { conninfo: config.source.conninfo.clone(), ..Source::default() },
         log: Log { dir: PathBuf::from("/var/lib/pgtrail/orders"), ..Log::default() },
         destinations: config.destinations.clone(),
         ..Config::default()
@@ -43,6 +43,7 @@ fn the_example_lists_every_key_with_its_default() {
         "stages",
         "connect_retry",
         "error_retry",
+        "sequence_interval",
         "conninfo",
         "dir",
         "keep",

@@ -22,8 +22,6 @@ pub(crate) use pooling::Pooling;
 pub(crate) use relations::{ExtensionFacts, Sizes};
 pub(crate) use relations::{Installed, Privileges};
 pub(crate) use server::{RoleSetting, Server};
-#[cfg(test)]
-pub(crate) use source::Sequence;
 pub(crate) use source::{OpenTransaction, Other, Source};
 pub(crate) use space::free_space;
 pub(crate) use tables::Listed;

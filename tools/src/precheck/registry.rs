@@ -123,7 +123,7 @@ pub(crate) static ITEMS: &[Item] = {
             "Materialized views",
             Judge::Source(objects::materialized_views),
         ),
-        item("sequences", "Sequences", Judge::Source(objects::sequences)),
+        item("sequences", "Sequences follow", Configured(objects::sequences)),
         item(
             "foreign-keys",
             "Foreign keys that leave the selection",

@@ -197,6 +197,7 @@ pub(super) fn destination() -> Destination {
         privileges: HashMap::from([(200, privileges())]),
         filled: Vec::new(),
         with_sequences: HashSet::new(),
+        sequences: HashMap::new(),
         cascades: Vec::new(),
         types: HashSet::from([("pg_catalog".to_owned(), "int4".to_owned())]),
         extensions: BTreeMap::new(),

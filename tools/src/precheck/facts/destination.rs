@@ -3,6 +3,7 @@ use std::path::Path;
 
 use pgtrail_postgres::mapping::Mapping;
 use pgtrail_postgres::schema::{RelationKind, Table};
+use pgtrail_postgres::sequence::{Sequence, load_sequences};
 use pgtrail_postgres::{Error, Session, connect};
 
 use super::relations::{Installed, Privileges, installed, privileges};
@@ -32,6 +33,8 @@ pub(crate) struct Destination {
     pub(crate) filled: Vec<String>,
     /// Those tables whose columns own a sequence.
     pub(crate) with_sequences: HashSet<u32>,
+    /// All of them, by schema and name.
+    pub(crate) sequences: HashMap<(String, String), Sequence>,
     /// Of those tables, foreign keys that cascade: table and constraint.
     pub(crate) cascades: Vec<(String, String, String)>,
     /// The types of selected columns that are there.
@@ -79,6 +82,7 @@ impl Destination {
             filled: filled(&session, &found, &privileges).await?,
             namesakes: namesakes(&session, &wanted).await?,
             with_sequences: with_sequences(&session, &oids).await?,
+            sequences: sequences(&session).await?,
             cascades: cascades(&session, &oids).await?,
             types: known_types(&session, source).await?,
             extensions: installed(&session).await?,
@@ -96,6 +100,11 @@ impl Destination {
         let target = Mapping::identity().relation(&table.schema, &table.name);
         self.tables.get(&target)
     }
+}
+
+async fn sequences(session: &Session) -> Result<HashMap<(String, String), Sequence>, Error> {
+    let named = |sequence: Sequence| ((sequence.schema.clone(), sequence.name.clone()), sequence);
+    Ok(load_sequences(session).await?.into_iter().map(named).collect())
 }
 
 async fn load_wanted(

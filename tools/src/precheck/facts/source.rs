@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use pgtrail_postgres::schema::{Table, binary_safe};
+use pgtrail_postgres::sequence::{Sequence, load_sequences};
 use pgtrail_postgres::{Error, Session, connect};
 use pgtrail_reader::replication::ReplicationClient;
 
@@ -48,17 +49,6 @@ pub(crate) struct Source {
     pub(crate) transactions: Vec<OpenTransaction>,
     /// Free bytes on the disk of the change log.
     pub(crate) log_free: Option<u64>,
-}
-
-/// A sequence.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Sequence {
-    pub(crate) schema: String,
-    pub(crate) name: String,
-    /// The table whose column owns it.
-    pub(crate) owner: Option<u32>,
-    /// Tables whose defaults use it.
-    pub(crate) used_by: Vec<u32>,
 }
 
 /// A relation that holds rows and is no table that can be replicated.
@@ -129,7 +119,7 @@ impl Source {
             sizes: sizes(&session, &oids).await?,
             extensions: ExtensionFacts::read(&session, &oids, &types).await?,
             text_types: text_types(&session, &tables, &types).await?,
-            sequences: sequences(&session).await?,
+            sequences: load_sequences(&session).await?,
             others: others(&session).await?,
             large_objects: large_objects(&session).await?,
             transactions: transactions(&session).await?,
@@ -166,19 +156,6 @@ async fn text_types(
         .filter(|data_type| refused(data_type.oid))
         .map(|data_type| format!("{}.{}", data_type.schema, data_type.name))
         .collect())
-}
-
-async fn sequences(session: &Session) -> Result<Vec<Sequence>, Error> {
-    let rows = session.query(include_str!("sequences.sql"), &[]).await?;
-    let sequence = |row: &tokio_postgres::Row| {
-        Ok(Sequence {
-            schema: row.try_get("schema")?,
-            name: row.try_get("name")?,
-            owner: row.try_get("owner")?,
-            used_by: row.try_get("used_by")?,
-        })
-    };
-    rows.iter().map(sequence).collect()
 }
 
 async fn others(session: &Session) -> Result<Vec<Other>, Error> {

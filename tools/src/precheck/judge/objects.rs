@@ -1,12 +1,12 @@
 //! What will become of each kind of object.
 
-use std::collections::HashSet;
-
-use pgtrail_postgres::quote::qualified;
+use pgtrail_postgres::mapping::Mapping;
+use pgtrail_postgres::quote::{qualified, quote_ident};
 use pgtrail_postgres::schema::{Persistence, RelationKind, Table};
+use pgtrail_postgres::sequence::Sequence;
 
 use crate::config::{Config, Keyless};
-use crate::precheck::facts::{Other, Source};
+use crate::precheck::facts::{Destination, Other, Source};
 use crate::precheck::finding::{Finding, Remedy};
 use crate::precheck::names::{count, full_name, shorten};
 use crate::source::{GivenIdentity, lacking_identity};
@@ -182,45 +182,61 @@ pub(crate) fn extension_tables(_: &Config, source: &Source) -> Finding {
     .mend(excluding(&tables))
 }
 
-/// Sequences of the selected tables.
-pub(crate) fn sequences(_: &Config, source: &Source) -> Finding {
-    let selected: HashSet<u32> = source.tables.iter().map(|table| table.oid).collect();
-    let is_selected = |oid: &u32| selected.contains(oid);
-    let mut outside = Vec::new();
-    let mut used = Vec::new();
-    for sequence in &source.sequences {
-        let owned = sequence.owner.as_ref().is_some_and(is_selected);
-        let by_default = sequence.used_by.iter().any(is_selected);
-        if owned || by_default {
-            used.push(sequence);
-        }
-        if by_default && !owned {
-            outside.push(format!("{}.{}", sequence.schema, sequence.name));
-        }
-    }
+/// Whether the selected sequences can follow.
+pub(crate) fn sequences(config: &Config, source: &Source, destination: &Destination) -> Finding {
+    let selection = config.selection();
+    let used: Vec<&Sequence> =
+        source.sequences.iter().filter(|sequence| sequence.is_selected(&selection)).collect();
     if used.is_empty() {
         return Finding::pass("no selected table uses one");
     }
-    let foreign = match outside.is_empty() {
-        true => String::new(),
-        false => format!("; owned outside the selection: {}", shorten(&outside)),
-    };
+    let name = |sequence: &Sequence| format!("{}.{}", sequence.schema, sequence.name);
+    let sql = |sequence: &Sequence| qualified(&sequence.schema, &sequence.name);
+    let (mut hidden, mut fixed, mut missing, mut remedies) = (vec![], vec![], vec![], vec![]);
+    let (reads, writes) = (quote_ident(&source.server.role), quote_ident(&destination.server.role));
+    for sequence in &used {
+        if !sequence.is_readable {
+            hidden.push(name(sequence));
+            let grant = format!("grant select on sequence {} to {reads}", sql(sequence));
+            remedies.push(Remedy::source(grant).fixable());
+        }
+        let target = Mapping::identity().relation(&sequence.schema, &sequence.name);
+        match destination.sequences.get(&target) {
+            None if config.makes_schema() => {}
+            None => missing.push(name(sequence)),
+            Some(there) if there.is_settable && there.is_readable => {}
+            Some(there) => {
+                fixed.push(name(there));
+                let grant = format!("grant select, update on sequence {} to {writes}", sql(there));
+                remedies.push(Remedy::destination(&destination.name, grant).fixable());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for (what, names) in [
+        ("may not be read", &hidden),
+        ("may not be set", &fixed),
+        ("are not at the destination", &missing),
+    ] {
+        if !names.is_empty() {
+            found.push(format!("{what}: {}", shorten(names)));
+        }
+    }
     let number = count(used.len(), "sequence", "sequences");
-    let values = used.iter().map(|sequence| {
-        let name = qualified(&sequence.schema, &sequence.name);
-        let literal = pgtrail_postgres::quote::quote_literal(&name);
-        Remedy::source(format!(
-            "select 'select setval(' || quote_literal({literal}) || ', ' || last_value || ', ' || \
-             is_called || ')' from {name}"
-        ))
-        .then("at the switch-over; then run its output at the destination")
-    });
-    Finding::notice(
-        format!("values of {number} are not carried over{foreign}"),
-        "Rows arrive with their numbers, but a sequence at the destination stays where it is: set \
-         it before anything inserts there.",
+    if remedies.is_empty() {
+        return match missing.is_empty() {
+            true => Finding::pass(format!("{number} will follow")),
+            false => Finding::notice(
+                format!("of {number} some {}", found.join("; ")),
+                "A sequence that serves no column there needs none.",
+            ),
+        };
+    }
+    Finding::warning(
+        format!("of {number} some {}", found.join("; ")),
+        "After a switch-over a sequence that did not follow gives out numbers that are taken.",
     )
-    .mend_all(values)
+    .mend_all(remedies)
 }
 
 /// What is left of an earlier pipeline of this name.

@@ -1,11 +1,14 @@
+use std::collections::HashMap;
+
 use pgtrail_log::ReplicaIdentity;
 use pgtrail_postgres::schema::{
     Firing, ForeignKey, Persistence, RelationKind, Table, Trigger, TriggerTiming,
 };
+use pgtrail_postgres::sequence::Sequence;
 
 use super::super::{extensions, objects, relations};
 use super::{check, destination_with, remedy, source_with};
-use crate::precheck::facts::{EventTrigger, Installed, Other, Sequence};
+use crate::precheck::facts::{EventTrigger, Installed, Other};
 use crate::precheck::finding::Outcome::{Failure, Notice, Pass, Warning};
 use crate::precheck::sample::{config, config_with, destination, listed, source, table};
 use crate::standing::Standing;
@@ -88,19 +91,31 @@ fn extensions_and_their_tables() {
 
 #[test]
 fn sequences_and_leftovers() {
-    let with = |owner| {
-        source_with(|s| {
-            s.sequences = vec![Sequence {
-                schema: "public".to_owned(),
-                name: "s".to_owned(),
-                owner,
-                used_by: vec![100],
-            }];
-        })
+    let sequence = |is_allowed| Sequence {
+        oid: 200,
+        schema: "public".to_owned(),
+        name: "s".to_owned(),
+        increment: 1,
+        bounds: (1, 9),
+        is_readable: is_allowed,
+        is_settable: is_allowed,
+        owner: None,
+        used_by: Vec::new(),
     };
-    let found = objects::sequences(&config(), &with(None));
-    check(&found, Notice, "owned outside the selection: public.s");
-    assert!(!objects::sequences(&config(), &with(Some(100))).found.contains("outside"));
+    let here = |is_allowed| source_with(|s| s.sequences = vec![sequence(is_allowed)]);
+    let there = |is_allowed| {
+        let name = ("public".to_owned(), "s".to_owned());
+        destination_with(|d| d.sequences = HashMap::from([(name, sequence(is_allowed))]))
+    };
+    let judged = |source, destination| objects::sequences(&config(), &source, &destination);
+    check(&judged(here(true), there(true)), Pass, "1 sequence will follow");
+    check(&judged(here(true), destination()), Notice, "are not at the destination: public.s");
+    let found = judged(here(false), there(true));
+    check(&found, Warning, "may not be read: public.s");
+    remedy(&found, "grant select on sequence \"public\".\"s\" to ");
+    let found = judged(here(true), there(false));
+    check(&found, Warning, "may not be set: public.s");
+    remedy(&found, "grant select, update on sequence \"public\".\"s\" to ");
     let standing = |standing| source_with(|s| s.standing = standing);
     check(&objects::leftovers(&config(), &standing(Ok(Standing::CutShort))), Notice, "cut short");
     check(&objects::leftovers(&config(), &standing(Ok(Standing::Complete))), Pass, "already");
