@@ -70,6 +70,16 @@ pub struct BaseHeader {
     pub purged: bool,
 }
 
+/// A base that was begun and is not complete: its blocks are not synced and may vanish, as a whole,
+/// with whatever ends the writer. Its number then never comes again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenBase {
+    /// Its number in the log.
+    pub id: u64,
+    /// The table, and what its rows are read under.
+    pub start: BaseStart,
+}
+
 /// Some rows of a base.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BaseBlock {

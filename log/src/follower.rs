@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::base::{BaseBlock, BaseHeader, InitialSet};
+use crate::base::{BaseBlock, BaseHeader, InitialSet, OpenBase};
 use crate::cursor::LogCursor;
 use crate::error::Error;
 use crate::format::compress;
@@ -244,28 +244,33 @@ impl LogFollower {
         if n >= base.blocks {
             return Err(Error::Invariant("a base has fewer blocks than asked for"));
         }
-        let what = || format!("block {n} of base {}", base.id);
         self.look_for(Missing { what: "base block", number: n }, |store| {
-            let joined = join(what, |piece| {
-                let key = keys::base(base.id, n, piece);
-                let Some(value) = store.get(store.base(), key)? else { return Ok(None) };
-                let opened = envelope::open::<BasePieceHeader>(Kind::BaseBlock, &value, what)?;
-                let Opened { header, payload, .. } = opened;
-                let here = header.base == base.id && header.n == n && header.piece == piece;
-                let (pieces, total) = (header.pieces, header.total_length);
-                Piece::new(here, pieces, total, header.coding, payload, header)
-                    .map(Some)
-                    .ok_or_else(|| Error::corrupt(what()))
-            })?;
-            let Some((header, rows)) = joined else {
-                let now = recovery::read_base(store, base.id)?;
-                return match now.is_some_and(|now| now.purged) {
-                    true => Err(Error::BasePurged { id: base.id }),
-                    false => Ok(None),
-                };
-            };
-            Ok(Some(BaseBlock { rows: Bytes::from(rows), row_count: header.rows }))
+            if let Some(block) = read_base_block(store, base.id, n)? {
+                return Ok(Some(block));
+            }
+            let now = recovery::read_base(store, base.id)?;
+            match now.is_some_and(|now| now.purged) {
+                true => Err(Error::BasePurged { id: base.id }),
+                false => Ok(None),
+            }
         })
+    }
+
+    /// The bases that are being written, by number, as far as the view shows: one that is not seen
+    /// may be there all the same. [`LogFollower::catch_up`] brings the view up to date.
+    ///
+    /// # Errors
+    /// When one is damaged.
+    pub fn open_bases(&self) -> Result<Vec<OpenBase>, Error> {
+        Ok(self.look_once(|store| recovery::read_open_starts(store).map(Some))?.unwrap_or_default())
+    }
+
+    /// Block `n` of a base that is perhaps not complete; `None` when the view does not show it.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn open_base_block(&self, id: u64, n: u64) -> Result<Option<BaseBlock>, Error> {
+        self.look_once(|store| read_base_block(store, id, n))
     }
 
     /// A cursor at the first transaction strictly after `position`; `None`: from the beginning.
@@ -342,6 +347,22 @@ impl LogFollower {
                 self.catch_up()?;
             }
             attempts += 1;
+        }
+    }
+
+    /// Looks for what may not be there yet. What the database itself refuses is not there either:
+    /// files may have gone from under an old view, so the next catching up opens it anew.
+    fn look_once<T>(
+        &self,
+        look: impl FnOnce(&Store) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let store = Arc::clone(&self.view().store);
+        match look(&store) {
+            Err(Error::Storage { .. }) => {
+                self.view().broken = true;
+                Ok(None)
+            }
+            looked => looked,
         }
     }
 
@@ -447,6 +468,23 @@ pub(crate) fn join<H>(
         raw.extend_from_slice(&next.raw);
     }
     if raw.len() as u64 == total { Ok(Some((header, raw))) } else { Err(damaged()) }
+}
+
+/// A block of a base; `None` when it, or a piece of it, is not there.
+fn read_base_block(store: &Store, id: u64, n: u64) -> Result<Option<BaseBlock>, Error> {
+    let what = || format!("block {n} of base {id}");
+    let joined = join(what, |piece| {
+        let key = keys::base(id, n, piece);
+        let Some(value) = store.get(store.base(), key)? else { return Ok(None) };
+        let opened = envelope::open::<BasePieceHeader>(Kind::BaseBlock, &value, what)?;
+        let Opened { header, payload, .. } = opened;
+        let here = header.base == id && header.n == n && header.piece == piece;
+        let (pieces, total) = (header.pieces, header.total_length);
+        Piece::new(here, pieces, total, header.coding, payload, header)
+            .map(Some)
+            .ok_or_else(|| Error::corrupt(what()))
+    })?;
+    Ok(joined.map(|(header, rows)| BaseBlock { rows: Bytes::from(rows), row_count: header.rows }))
 }
 
 /// A pending chunk, decompressed.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::base::{BaseHeader, InitialSet};
+use crate::base::{BaseHeader, BaseStart, InitialSet, OpenBase};
 use crate::error::Error;
 use crate::format::block::{self, BlockHeader};
 use crate::format::compress;
@@ -327,6 +327,28 @@ fn read_open_bases(store: &Store) -> Result<Vec<u64>, Error> {
             break;
         };
         open.push(id);
+        iterator.next();
+    }
+    Ok(open)
+}
+
+/// The bases begun and not complete, by number. One that an older version began is left out: its mark
+/// tells of nothing but its number.
+pub(crate) fn read_open_starts(store: &Store) -> Result<Vec<OpenBase>, Error> {
+    let mut open = Vec::new();
+    let mut iterator = store.iterate(store.meta());
+    iterator.seek(meta::BASE_OPEN);
+    while on_entry(&iterator)? {
+        let Some((key, value)) = iterator.item() else { break };
+        let Some(id) = meta::number(meta::BASE_OPEN, key) else { break };
+        let what = || format!("the mark of open base {id}");
+        let message = envelope::open::<BaseMessage>(Kind::Meta, value, what)?.header;
+        if message.shape.is_some() {
+            let base = values::base(message).filter(|base| base.id == id);
+            let BaseHeader { shape, snapshot, format, .. } =
+                base.ok_or_else(|| Error::corrupt(what()))?;
+            open.push(OpenBase { id, start: BaseStart { shape, snapshot, format } });
+        }
         iterator.next();
     }
     Ok(open)

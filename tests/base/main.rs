@@ -4,6 +4,7 @@
 //! Names begin with the finding that a test stands for: what was tried on real servers and would
 //! lose rows if the copy were built otherwise.
 
+mod along;
 mod catalog;
 mod comparing;
 mod copies;

@@ -26,12 +26,16 @@ create table if not exists pgtrail.checkpoint (
     primary key (pipeline, destination)
 );
 
--- How far each table's base is loaded. Changed in the same transaction as its rows.
+-- How far each table's base is loaded. Changed in the same transaction as its rows. A base may be given up by
+-- the reader in the middle: where its rows are then has to be known, whatever the table is called by then.
 create table if not exists pgtrail.base_load (
     pipeline text not null,
     destination text not null,
     base_id bigint not null,
     relation text not null,
+    source_relation bigint,
+    table_schema text,
+    table_name text,
     next_block bigint not null default 0,
     done boolean not null default false,
     updated_at timestamptz not null default now(),

@@ -129,3 +129,41 @@ fn a_follower_goes_on_across_restarts_of_the_writer() {
         assert!(cursor.next_block().expect("read").is_none());
     }
 }
+
+#[test]
+fn a_follower_reads_a_base_while_it_is_written() {
+    let dir = tempdir().expect("tempdir");
+    let own = tempdir().expect("tempdir");
+    let writer = new_log(dir.path());
+    let follower = LogFollower::open(dir.path(), own.path()).expect("follow");
+    let block = |id, n| {
+        follower.catch_up().expect("catch up");
+        follower.open_base_block(id, n).expect("read").map(|block| block.rows.to_vec())
+    };
+    let open = || {
+        follower.catch_up().expect("catch up");
+        follower.open_bases().expect("open bases")
+    };
+    assert_eq!(open(), []);
+    let start = base_start("accounts", 2);
+    let mut base = writer.begin_base(start.clone()).expect("begin");
+    let id = base.id();
+    assert_eq!(open(), [OpenBase { id, start: start.clone() }]);
+    assert_eq!(block(id, 0), None, "asked for too early, and no wait");
+    base.append(b"1\t1\n", 1).expect("append");
+    assert_eq!(block(id, 0).as_deref(), Some(&b"1\t1\n"[..]));
+    assert_eq!(block(id, 1), None);
+
+    // Dropped, it and its mark are gone, and its number never comes again.
+    drop(base);
+    assert_eq!((open(), block(id, 0)), (vec![], None));
+    let mut base = writer.begin_base(start).expect("begin");
+    assert_eq!(base.id(), id + 1);
+    base.append(b"2\t2\n", 1).expect("append");
+    writer.flush().expect("flush");
+    assert_eq!(block(id + 1, 0).as_deref(), Some(&b"2\t2\n"[..]));
+    let header = base.finish().expect("finish");
+    assert_eq!(open(), []);
+    assert_eq!(follower.bases().expect("bases"), [header]);
+    assert_eq!(block(id + 1, 0).as_deref(), Some(&b"2\t2\n"[..]), "complete, it is the same");
+}

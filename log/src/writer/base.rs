@@ -3,7 +3,8 @@
 //! Owns the life of a base: begun (a number, durable and never used again), filled block by block
 //! and unsynced, finished (its header, synced, which makes it exist). Several tables are written
 //! side by side; only beginning and finishing take the writer's lock. The invariant: a header in
-//! the database tells of blocks that are all durable, because the same sync covers them.
+//! the database tells of blocks that are all durable, because the same sync covers them. Until then
+//! the mark of the open base says what is being written, for followers that read along.
 
 use std::sync::Arc;
 
@@ -75,18 +76,8 @@ impl LogWriter {
     pub fn begin_base(&self, start: BaseStart) -> Result<BaseWriter, Error> {
         let compressor = Compressor::new()?;
         let shared = &self.shared;
-        let id = shared.change(|state| {
-            state.bases_begun += 1;
-            let id = state.bases_begun;
-            let (meta, mut batch) = (shared.store.meta(), WriteBatch::default());
-            let number = meta_value(&Counter { value: id });
-            batch.put_cf(meta, meta::BASES_BEGUN, &number);
-            batch.put_cf(meta, meta::numbered(meta::BASE_OPEN, id), &number);
-            shared.commit_meta(state, batch)?;
-            Ok(id)
-        })?;
-        let header = BaseHeader {
-            id,
+        let mut header = BaseHeader {
+            id: 0,
             shape: start.shape,
             snapshot: start.snapshot,
             format: start.format,
@@ -96,6 +87,15 @@ impl LogWriter {
             crc: 0,
             purged: false,
         };
+        shared.change(|state| {
+            state.bases_begun += 1;
+            header.id = state.bases_begun;
+            let (meta, mut batch) = (shared.store.meta(), WriteBatch::default());
+            batch.put_cf(meta, meta::BASES_BEGUN, meta_value(&Counter { value: header.id }));
+            let open = meta::numbered(meta::BASE_OPEN, header.id);
+            batch.put_cf(meta, open, meta_value(&BaseMessage::from(&header)));
+            shared.commit_meta(state, batch)
+        })?;
         let shared = Arc::clone(shared);
         Ok(BaseWriter { shared, header, compressor, scratch: Vec::new(), finished: false })
     }
@@ -273,7 +273,10 @@ impl Drop for BaseWriter {
         }
         // Best effort: what stays behind is removed when the log is opened next.
         let mut batch = WriteBatch::default();
-        let put_away = self.shared.put_base_away(self.header.id, &mut batch);
+        let shared = &self.shared;
+        let put_away = shared.put_base_away(self.header.id, &mut batch);
+        let open = meta::numbered(meta::BASE_OPEN, self.header.id);
+        batch.delete_cf(shared.store.meta(), open);
         if put_away.and_then(|()| self.shared.store.write(batch, false)).is_err() {
             self.shared.close();
         }
