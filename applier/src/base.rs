@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(crate) use self::load::load_whole;
 use self::load::{Load, Loader};
 use self::progress::Progress;
 use self::view::{Chosen, View};

@@ -103,6 +103,8 @@ pub(crate) struct Copy {
 struct Reached {
     position: Option<Position>,
     end_lsn: Lsn,
+    /// The last rebase up to which all are here.
+    rebased: u64,
 }
 
 impl Copy {
@@ -113,7 +115,8 @@ impl Copy {
         incarnation: Incarnation,
         checkpoint: &Checkpoint,
     ) -> Copy {
-        let committed = Reached { position: checkpoint.position, end_lsn: checkpoint.end_lsn };
+        let committed =
+            Reached { position: checkpoint.position, end_lsn: checkpoint.end_lsn, rebased: 0 };
         Copy {
             log_dir,
             applier,
@@ -126,7 +129,13 @@ impl Copy {
     }
 
     pub(crate) fn committed(&mut self, end: &End) {
-        self.committed = Reached { position: Some(end.position), end_lsn: end.end_lsn };
+        let End { position, end_lsn, .. } = *end;
+        self.committed = Reached { position: Some(position), end_lsn, ..self.committed };
+    }
+
+    /// All rebases up to this one are here, on the destination's disk.
+    pub(crate) fn rebased(&mut self, id: u64) {
+        self.committed.rebased = id;
     }
 
     /// Whether there is something to look after, sooner or later.
@@ -193,6 +202,7 @@ impl Copy {
                 position: reached.position.unwrap_or_default(),
                 end_lsn: reached.end_lsn,
                 initial_loaded: true,
+                rebased: reached.rebased,
                 updated: Timestamp::now(),
             },
         )?;

@@ -69,6 +69,11 @@ pub enum Error {
     /// A base was to be loaded into a table that has rows.
     #[error("relation {relation} is not empty at the destination")]
     NotEmpty { relation: String },
+    /// Taking all rows of a table out would fire triggers, or cascade.
+    #[error(
+        "{relation} was copied again, and taking its old rows out would fire triggers or cascade"
+    )]
+    RebaseFiresTriggers { relation: String },
     /// A TRUNCATE would leave references behind.
     #[error(
         "relation {relation} cannot be truncated: it is referenced by a table that was not truncated with it{}",
@@ -114,6 +119,7 @@ impl Error {
             | Error::Conflict { .. }
             | Error::Rejected { .. }
             | Error::NotEmpty { .. }
+            | Error::RebaseFiresTriggers { .. }
             | Error::TruncateReferenced { .. }
             | Error::SchemaExists { .. }
             | Error::SchemaUnsupported { .. }
@@ -137,6 +143,7 @@ impl Error {
             Error::Mismatch { .. } => Some("PGT-0405"),
             Error::Conflict { .. } => Some("PGT-0406"),
             Error::NotEmpty { .. } => Some("PGT-0407"),
+            Error::RebaseFiresTriggers { .. } => Some("PGT-0414"),
             Error::TruncateReferenced { .. } => Some("PGT-0408"),
             Error::Rejected { .. } => Some("PGT-0409"),
             Error::RetrySpent { .. } => Some("PGT-0410"),
@@ -192,6 +199,10 @@ impl Error {
             }
             Error::NotEmpty { .. } => {
                 "Truncate it at the destination if its rows are not needed, and start again."
+            }
+            Error::RebaseFiresTriggers { .. } => {
+                "Let the destination's role set session_replication_role (\"pgtrail grants\" prints how), \
+                 and start again."
             }
             Error::TruncateReferenced { .. } => {
                 "Truncate or detach the referencing table at the destination, then start again: \

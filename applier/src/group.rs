@@ -4,7 +4,7 @@
 //! transaction is never divided between destination transactions; one that is too large for a group
 //! comes in parts, all of which but the last leave the destination transaction open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -93,18 +93,38 @@ impl Filling {
     }
 }
 
-/// What each relation's base was read under.
+/// What each relation's base was read under, and which relations are none of the reader's business.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BaseSnapshots(HashMap<u32, Snapshot>);
+pub(crate) struct BaseSnapshots {
+    snapshots: HashMap<u32, Snapshot>,
+    left_out: HashSet<u32>,
+    /// All others are left out.
+    only: Option<u32>,
+}
 
 impl BaseSnapshots {
     pub(crate) fn insert(&mut self, relation: u32, snapshot: Snapshot) {
-        self.0.insert(relation, snapshot);
+        self.snapshots.insert(relation, snapshot);
     }
 
-    /// Whether the base of `relation` holds what the transaction did to it.
+    /// Of one relation that is brought up to date by itself.
+    pub(crate) fn only(relation: u32, snapshot: Snapshot) -> BaseSnapshots {
+        let snapshots = HashMap::from([(relation, snapshot)]);
+        BaseSnapshots { snapshots, left_out: HashSet::new(), only: Some(relation) }
+    }
+
+    /// Changes to these relations are not applied.
+    pub(crate) fn leave_out(&mut self, relations: HashSet<u32>) {
+        self.left_out = relations;
+    }
+
+    /// Whether there is nothing to do of what the transaction did to `relation`: its base holds it, or
+    /// the relation is left out.
     fn holds(&self, relation: &RelationVersion, header: &TransactionHeader) -> bool {
-        self.0.get(&relation.relation).is_some_and(|snapshot| snapshot.sees(header.xid))
+        let relation = relation.relation;
+        self.left_out.contains(&relation)
+            || self.only.is_some_and(|only| only != relation)
+            || self.snapshots.get(&relation).is_some_and(|snapshot| snapshot.sees(header.xid))
     }
 
     /// What is left to do of a record; `None` when nothing is. `shape` looks up relations.

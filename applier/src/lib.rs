@@ -19,6 +19,7 @@ mod keyless;
 mod oids;
 mod pipeline;
 mod plan;
+mod rebase;
 mod retry;
 mod schema;
 pub mod seat;

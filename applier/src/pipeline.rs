@@ -20,6 +20,7 @@ use crate::feed::{Fed, Feed, FeedConfig};
 use crate::group::{BaseSnapshots, Part};
 use crate::guard::{Guard, STOP_PATIENCE, stop_asked};
 use crate::plan::{Mode, Step, plan};
+use crate::rebase::{self, Reached, Rebases};
 use crate::retry::Retry;
 use crate::schema::{Half, Making};
 use crate::seat::{self, Claim, Seat};
@@ -247,17 +248,16 @@ impl Pipeline {
         checkpoint: &Checkpoint,
         snapshots: BaseSnapshots,
     ) -> Result<Outcome, Error> {
-        let mut feed = Feed::start(
-            Arc::clone(&self.follower),
-            FeedConfig {
-                from: checkpoint.position,
-                stop_at: self.stop_at,
-                bounds: self.config.group,
-                snapshots,
-            },
-            Arc::clone(&self.wake),
-            Arc::clone(&self.status),
-        );
+        let ties = rebase::Ties {
+            config: Arc::new(self.config.clone()),
+            follower: Arc::clone(&self.follower),
+            seat: seat.clone(),
+            status: Arc::clone(&self.status),
+            guard: self.guard(),
+        };
+        let mut rebases = Rebases::read(ties, &destination.session).await?;
+        let mut reached = Reached { position: checkpoint.position, end_lsn: checkpoint.end_lsn };
+        let mut feed = self.feed(reached, rebases.narrowed(&snapshots));
         let mut copy = Copy::new(
             self.config.log_dir.clone(),
             self.config.destination.clone(),
@@ -278,6 +278,17 @@ impl Pipeline {
         let guard = self.guard();
         let mut shutdown = self.shutdown.clone();
         let outcome = loop {
+            if !in_transaction && (rebases.can_join() || rebases.can_begin(reached)) {
+                if rebases.can_join() {
+                    rebases.join(reached).await?;
+                } else {
+                    rebases.begin(&applying.destination.session, reached).await?;
+                }
+                copy.rebased(rebases.rebased());
+                // What was read ahead leaves out other tables than it should now.
+                ahead = None;
+                feed = self.feed(reached, rebases.narrowed(&snapshots));
+            }
             let next = match ahead.take() {
                 Some(next) => next,
                 None => {
@@ -293,15 +304,33 @@ impl Pipeline {
                         () = tokio::time::sleep(sequences.due_in()), if !in_transaction => {
                             let setting = sequences.keep_up(&applying.destination.session);
                             guard.watch(pid, setting).await?;
+                            rebases.look().await?;
                             continue;
                         }
+                        () = rebases.wait(), if !in_transaction => continue,
                     }
                 }
             };
             let (part, budget, steps) = match next {
-                Ahead::Stopped => break Outcome::Done,
+                Ahead::Stopped => {
+                    reached.end_lsn = reached.end_lsn.max(self.stop_at.unwrap_or_default());
+                    rebases.look().await?;
+                    if rebases.is_idle(reached) {
+                        break Outcome::Done;
+                    }
+                    tokio::select! {
+                        () = rebases.wait() => {}
+                        () = stop_asked(&mut shutdown) => break Outcome::Stopped,
+                        // The next one can begin at once.
+                        () = std::future::ready(()), if rebases.can_begin(reached) => {}
+                    }
+                    ahead = Some(Ahead::Stopped);
+                    continue;
+                }
                 Ahead::Idle(end_lsn) => {
                     self.status.reached(None, end_lsn);
+                    reached.end_lsn = reached.end_lsn.max(end_lsn);
+                    rebases.reached(reached);
                     continue;
                 }
                 Ahead::Part { planning, budget } => {
@@ -341,6 +370,8 @@ impl Pipeline {
             in_transaction = part.end.is_none();
             if let Some(end) = &part.end {
                 copy.committed(end);
+                reached = Reached { position: Some(end.position), end_lsn: end.end_lsn };
+                rebases.reached(reached);
                 guard.watch(pid, copy.keep_up(&applying.destination.session)).await?;
                 guard.watch(pid, sequences.keep_up(&applying.destination.session)).await?;
             }
@@ -366,6 +397,18 @@ impl Pipeline {
         let flushing = copy.flush(&applying.destination.session, &seat);
         guard.watch(pid, flushing).await?;
         Ok(outcome)
+    }
+
+    /// Reads the log from where the destination is.
+    fn feed(&self, from: Reached, snapshots: BaseSnapshots) -> Feed {
+        let config = FeedConfig {
+            from: from.position,
+            stop_at: self.stop_at,
+            bounds: self.config.group,
+            snapshots,
+        };
+        let (follower, wake) = (Arc::clone(&self.follower), Arc::clone(&self.wake));
+        Feed::start(follower, config, wake, Arc::clone(&self.status))
     }
 
     fn guard(&self) -> Guard {

@@ -16,6 +16,9 @@ use tokio_postgres::types::Type;
 use crate::Error;
 use crate::checkpoint::Checkpoint;
 
+/// What lives in schema `pgtrail`.
+const TABLES: [&str; 3] = ["base_load", "rebase", "checkpoint"];
+
 /// How often the lock is tried again. It ends when the server notices that its holder is gone.
 const LOCK_RETRY: Duration = Duration::from_millis(100);
 
@@ -55,7 +58,7 @@ async fn remove_in_transaction(
     if !is_installed(client).await? {
         return Ok(());
     }
-    for table in ["base_load", "checkpoint"] {
+    for table in TABLES {
         let sql = format!("delete from pgtrail.{table} where pipeline = $1 and destination = $2");
         let names: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
             [(&pipeline, Type::TEXT), (&destination, Type::TEXT)];
@@ -68,12 +71,15 @@ async fn remove_in_transaction(
     // Another pipeline's role may have made them.
     let foreign = "select from pg_catalog.pg_class c \
          where c.oid in ('pgtrail.checkpoint'::pg_catalog.regclass, \
-                         'pgtrail.base_load'::pg_catalog.regclass) \
+                         'pgtrail.base_load'::pg_catalog.regclass, \
+                         'pgtrail.rebase'::pg_catalog.regclass) \
          and not pg_catalog.pg_has_role(c.relowner, 'usage')";
     if !client.query_typed(foreign, &[]).await?.is_empty() {
         return Ok(());
     }
-    client.batch_execute("drop table pgtrail.checkpoint, pgtrail.base_load").await?;
+    client
+        .batch_execute("drop table pgtrail.checkpoint, pgtrail.base_load, pgtrail.rebase")
+        .await?;
     // The source's objects live in a schema of the same name, when both are one database. Who may
     // not create schemas was given this one, and keeps it.
     let left = client
@@ -95,8 +101,9 @@ async fn remove_in_transaction(
 async fn is_installed(client: &Client) -> Result<bool, Error> {
     let sql = "select from pg_catalog.pg_class c \
          join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-         where n.nspname = 'pgtrail' and c.relname in ('checkpoint', 'base_load')";
-    Ok(client.query_typed(sql, &[]).await?.len() == 2)
+         where n.nspname = 'pgtrail' and c.relname::text = any($1)";
+    let found = client.query_typed(sql, &[(&TABLES.as_slice(), Type::TEXT_ARRAY)]).await?;
+    Ok(found.len() == TABLES.len())
 }
 
 /// A seat that is held.

@@ -120,6 +120,24 @@ impl Applying {
         })
     }
 
+    /// A session in whose open transaction parts are applied until somebody else commits it.
+    pub(crate) async fn within(
+        destination: Destination,
+        seat: Seat,
+        mapping: Mapping,
+        status: Arc<ApplierStatus>,
+    ) -> Result<Applying, Error> {
+        let mut applying = Applying::new(destination, seat, mapping, status).await?;
+        applying.transaction =
+            Transaction { open: true, has_parts: true, ..Transaction::default() };
+        Ok(applying)
+    }
+
+    /// Looks after what is left before such a transaction may be committed.
+    pub(crate) async fn settle(&mut self) -> Result<(), Error> {
+        self.check_collisions().await
+    }
+
     pub(crate) fn seat(&self) -> &Seat {
         &self.seat
     }

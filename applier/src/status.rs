@@ -97,6 +97,7 @@ pub struct ApplierStatus {
     base_rows: AtomicU64,
     base_rows_total: AtomicU64,
     sequences: Mutex<BTreeMap<String, SequenceState>>,
+    rebases: Mutex<(Vec<String>, Vec<String>)>,
     last_error: Mutex<Option<String>>,
     started: Timestamp,
 }
@@ -138,6 +139,10 @@ pub struct StatusSnapshot {
     pub base_rows_total: u64,
     /// What became of the source's sequences, by their names here.
     pub sequences: BTreeMap<String, SequenceState>,
+    /// Tables copied again that are not at the destination yet.
+    pub rebases: Vec<String>,
+    /// Tables whose changes are not applied, because they were never copied.
+    pub isolated: Vec<String>,
     /// The last error, if it is not over.
     pub last_error: Option<String>,
     /// When the process started.
@@ -172,6 +177,7 @@ impl ApplierStatus {
             base_rows: AtomicU64::new(0),
             base_rows_total: AtomicU64::new(0),
             sequences: Mutex::default(),
+            rebases: Mutex::default(),
             last_error: Mutex::new(None),
             started: Timestamp::now(),
         }
@@ -204,6 +210,8 @@ impl ApplierStatus {
             base_rows: number(&self.base_rows),
             base_rows_total: number(&self.base_rows_total),
             sequences: self.sequences().clone(),
+            rebases: self.rebases().0.clone(),
+            isolated: self.rebases().1.clone(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             started: self.started,
         }
@@ -247,6 +255,14 @@ impl ApplierStatus {
         self.changes.fetch_add(changes, Ordering::Relaxed);
         self.groups.fetch_add(1, Ordering::Relaxed);
         self.last_commit_time.store(commit_time.0, Ordering::Relaxed);
+    }
+
+    fn rebases(&self) -> MutexGuard<'_, (Vec<String>, Vec<String>)> {
+        self.rebases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_rebases(&self, waiting: Vec<String>, isolated: Vec<String>) {
+        *self.rebases() = (waiting, isolated);
     }
 
     fn sequences(&self) -> MutexGuard<'_, BTreeMap<String, SequenceState>> {

@@ -36,6 +36,8 @@ pub struct AppliedCheckpoint {
     pub end_lsn: Lsn,
     /// Whether the whole initial set is loaded.
     pub initial_loaded: bool,
+    /// The last base that replaced another and is at the destination; those before it are, too.
+    pub rebased: u64,
     /// When this was written.
     pub updated: Timestamp,
 }
@@ -59,6 +61,7 @@ pub fn write_applied(dir: &Path, checkpoint: &AppliedCheckpoint) -> Result<(), E
         position: Some(checkpoint.position.into()),
         end_lsn: checkpoint.end_lsn.as_u64(),
         initial_loaded: checkpoint.initial_loaded,
+        rebased: checkpoint.rebased,
         updated: checkpoint.updated.0,
     };
     let (sealed, _) = envelope::seal(Kind::Applied, &message, &[]);
@@ -131,6 +134,7 @@ fn read_one(path: &Path) -> Result<AppliedCheckpoint, Error> {
         position: message.position.ok_or_else(damaged)?.into(),
         end_lsn: Lsn::new(message.end_lsn),
         initial_loaded: message.initial_loaded,
+        rebased: message.rebased,
         updated: Timestamp(message.updated),
     })
 }
@@ -151,6 +155,7 @@ mod tests {
             position: Position::of_transaction(crate::model::Epoch::FIRST, Lsn::new(lsn)),
             end_lsn: Lsn::new(lsn + 48),
             initial_loaded: true,
+            rebased: 9,
             updated: Timestamp(5),
         }
     }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::model::{RelationVersion, Snapshot};
+use crate::model::{Lsn, RelationVersion, Snapshot};
 
 /// A table of the initial copy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,25 @@ pub struct BaseTable {
     pub name: String,
 }
 
+/// A table whose rows could not be copied. Its changes are not applied before it has been copied
+/// after all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Isolated {
+    /// Which.
+    pub table: BaseTable,
+    /// Why, in the words of the error.
+    pub reason: String,
+}
+
+/// How a base that was read beside the stream meets the changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rebase {
+    /// The base holds every transaction that committed before this place.
+    pub floor: Lsn,
+    /// It holds none that committed at or after this one.
+    pub ceiling: Lsn,
+}
+
 /// The tables whose bases must be complete before changes may be applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InitialSet {
@@ -25,6 +44,8 @@ pub struct InitialSet {
     pub tables: Vec<BaseTable>,
     /// Whether all their bases are complete.
     pub complete: bool,
+    /// Tables that were left out, because they could not be copied.
+    pub isolated: Vec<Isolated>,
 }
 
 /// How COPY wrote the rows.
@@ -45,6 +66,8 @@ pub struct BaseStart {
     pub snapshot: Snapshot,
     /// How they were written.
     pub format: CopyFormat,
+    /// Whether it replaces what a running pipeline has of the table.
+    pub rebase: Option<Rebase>,
 }
 
 /// A complete base.
@@ -68,6 +91,8 @@ pub struct BaseHeader {
     pub crc: u32,
     /// Whether the rows were purged and only this header is left.
     pub purged: bool,
+    /// Whether it replaces what a running pipeline has of the table.
+    pub rebase: Option<Rebase>,
 }
 
 /// A base that was begun and is not complete: its blocks are not synced and may vanish, as a whole,

@@ -52,6 +52,8 @@ pub(crate) mod meta {
     pub(crate) const SEQUENCES_AS_OF: &[u8] = b"sequences_as_of";
     /// Bases begun.
     pub(crate) const BASES_BEGUN: &[u8] = b"bases_begun";
+    /// Prefix of the tables that are to be copied again, by relation.
+    pub(crate) const REBASE_REQUEST: &[u8] = b"rebase_request/";
     /// Prefix of the headers of complete bases.
     pub(crate) const BASE: &[u8] = b"base/";
     /// Prefix of the marks of bases begun and not complete.

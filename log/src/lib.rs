@@ -31,7 +31,9 @@ pub mod fuzzing;
 pub mod model;
 
 pub use applied::{AppliedCheckpoint, read_applied, remove_applied, write_applied};
-pub use base::{BaseBlock, BaseHeader, BaseStart, BaseTable, CopyFormat, InitialSet, OpenBase};
+pub use base::{
+    BaseBlock, BaseHeader, BaseStart, BaseTable, CopyFormat, InitialSet, Isolated, OpenBase, Rebase,
+};
 pub use check::{CheckProgress, CheckReport, Problem, check};
 pub use cursor::LogCursor;
 pub use error::Error;

@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::base::{BaseHeader, BaseStart, InitialSet, OpenBase};
+use crate::base::{BaseHeader, BaseStart, BaseTable, InitialSet, OpenBase};
 use crate::error::Error;
 use crate::format::block::{self, BlockHeader};
 use crate::format::compress;
 use crate::format::envelope::{self, Kind};
 use crate::format::messages::{
     BaseMessage, Counter, IdentityMessage, InitialSetMessage, PurgedMessage, RelationMessage,
-    SchemaMessage, SchemaPieceHeader, SequencesHeader,
+    SchemaMessage, SchemaPieceHeader, SequencesHeader, TableMessage,
 };
 use crate::format::values;
 use crate::identity::Identity;
@@ -53,6 +53,7 @@ pub(crate) struct Contents {
     pub(crate) initial_set: Option<InitialSet>,
     pub(crate) bases_begun: u64,
     pub(crate) bases: BTreeMap<u64, BaseHeader>,
+    pub(crate) rebase_requests: BTreeMap<u32, BaseTable>,
     pub(crate) open_bases: Vec<u64>,
     pub(crate) relations: Vec<Arc<RelationVersion>>,
     pub(crate) last_block: Option<BlockHeader>,
@@ -72,6 +73,7 @@ impl Contents {
             initial_set: read_initial_set(store)?,
             bases_begun: 0,
             bases: read_bases(store)?,
+            rebase_requests: read_rebase_requests(store)?,
             open_bases: Vec::new(),
             relations: Vec::new(),
             last_block: None,
@@ -332,6 +334,22 @@ fn read_open_bases(store: &Store) -> Result<Vec<u64>, Error> {
     Ok(open)
 }
 
+/// The tables that are to be copied again, by relation.
+fn read_rebase_requests(store: &Store) -> Result<BTreeMap<u32, BaseTable>, Error> {
+    let mut requests = BTreeMap::new();
+    let mut iterator = store.iterate(store.meta());
+    iterator.seek(meta::REBASE_REQUEST);
+    while on_entry(&iterator)? {
+        let Some((key, value)) = iterator.item() else { break };
+        let Some(relation) = meta::number(meta::REBASE_REQUEST, key) else { break };
+        let what = || format!("the request to copy relation {relation} again");
+        let message = envelope::open::<TableMessage>(Kind::Meta, value, what)?.header;
+        requests.insert(message.relation, BaseTable::from(message));
+        iterator.next();
+    }
+    Ok(requests)
+}
+
 /// The bases begun and not complete, by number. One that an older version began is left out: its mark
 /// tells of nothing but its number.
 pub(crate) fn read_open_starts(store: &Store) -> Result<Vec<OpenBase>, Error> {
@@ -345,9 +363,9 @@ pub(crate) fn read_open_starts(store: &Store) -> Result<Vec<OpenBase>, Error> {
         let message = envelope::open::<BaseMessage>(Kind::Meta, value, what)?.header;
         if message.shape.is_some() {
             let base = values::base(message).filter(|base| base.id == id);
-            let BaseHeader { shape, snapshot, format, .. } =
+            let BaseHeader { shape, snapshot, format, rebase, .. } =
                 base.ok_or_else(|| Error::corrupt(what()))?;
-            open.push(OpenBase { id, start: BaseStart { shape, snapshot, format } });
+            open.push(OpenBase { id, start: BaseStart { shape, snapshot, format, rebase } });
         }
         iterator.next();
     }

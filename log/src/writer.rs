@@ -23,7 +23,7 @@ pub use self::base::BaseWriter;
 use self::pending::{PendingAccount, PendingKey};
 pub use self::purge::Purged;
 pub(crate) use self::purge::commit_position;
-use crate::base::{BaseHeader, InitialSet};
+use crate::base::{BaseHeader, BaseTable, InitialSet};
 use crate::error::Error;
 use crate::format::block::{BlockBuilder, Codec, Sequel};
 use crate::format::envelope::{self, Kind};
@@ -97,6 +97,7 @@ struct State {
     initial_set: Option<InitialSet>,
     bases_begun: u64,
     bases: BTreeMap<u64, BaseHeader>,
+    rebase_requests: BTreeMap<u32, BaseTable>,
     codec: Codec,
 }
 
@@ -260,6 +261,7 @@ impl Shared {
             initial_set: contents.initial_set,
             bases_begun: contents.bases_begun,
             bases: contents.bases,
+            rebase_requests: contents.rebase_requests,
             codec: Codec::new()?,
         };
         Ok(Shared {

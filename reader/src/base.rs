@@ -17,7 +17,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pgtrail_log::{BaseTable, Disposition, LogWriter};
+use pgtrail_log::{BaseTable, Disposition, LogWriter, Lsn};
 use pgtrail_postgres::selection::Selection;
 use pgtrail_postgres::{ConnInfo, Session, SessionSettings, connect};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use tokio::time::sleep;
 
 pub use self::error::Error;
 pub use self::rows::MalformedCopy;
+pub(crate) use self::table::{Again, current_snapshot};
 use self::table::{Attempt, Context};
 use crate::ReaderStatus;
 use crate::retention::Fullness;
@@ -199,7 +200,14 @@ async fn run_job(
     let mut pause = RETRY_PAUSE.0;
     while let Some(mut pending) = queue.take() {
         let table = &pending.table;
-        match table::copy_table(&session, &context, table).await? {
+        let attempt = match table::copy_table(&session, &context, table, None).await {
+            Err(error) if error.is_of_table() => {
+                leave_out(&context, table, &error)?;
+                continue;
+            }
+            attempt => attempt?,
+        };
+        match attempt {
             Attempt::Copied(base) => {
                 tracing::info!(
                     schema = base.shape.schema,
@@ -240,7 +248,59 @@ async fn run_job(
     Ok(())
 }
 
-async fn open_session(config: &BaseConfig) -> Result<Session, Error> {
+/// A table that cannot be copied does not keep the others from it.
+fn leave_out(context: &Context, table: &BaseTable, error: &Error) -> Result<(), Error> {
+    let reason = error.chain();
+    let name = format!("{}.{}", table.schema, table.name);
+    tracing::error!(
+        table = name,
+        reason,
+        "table cannot be copied and is left out until pgtrail resync copies it"
+    );
+    context.log.isolate(table, &reason)?;
+    context.status.table_failed(&name, &reason);
+    context.status.base_table_done();
+    Ok(())
+}
+
+/// Copies one table beside the stream, to replace what destinations have of it. `false`: it is gone.
+pub(crate) async fn copy_again(
+    log: Arc<LogWriter>,
+    session: &Session,
+    table: &BaseTable,
+    again: Again,
+    status: Arc<ReaderStatus>,
+    fullness: watch::Receiver<Fullness>,
+) -> Result<bool, Error> {
+    let (alive, mut ended) = mpsc::channel(1);
+    let exported = Arc::new(log.identity().exported_snapshot.clone());
+    let context = Context { log, status, fullness, exported, alive };
+    let mut pause = RETRY_PAUSE.0;
+    let copied = loop {
+        match table::copy_table(session, &context, table, Some(again)).await {
+            Ok(Attempt::Copied(_)) => break Ok(true),
+            Ok(Attempt::Gone) => break Ok(false),
+            Ok(Attempt::NotYet(reason)) => {
+                tracing::debug!(table = table.name, reason, "table cannot be copied again yet");
+                pause = wait(pause).await;
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    drop(context);
+    let _ = ended.recv().await;
+    copied
+}
+
+/// A WAL position that the source says.
+pub(crate) async fn lsn_of(session: &Session, sql: &str) -> Result<Lsn, Error> {
+    let row = session.query_typed_one(sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
+    let text: String = row.try_get(0).map_err(pgtrail_postgres::Error::from)?;
+    let unread = || pgtrail_postgres::Error::Protocol { what: "a WAL position".to_owned() };
+    Ok(text.parse().map_err(|_| unread())?)
+}
+
+pub(crate) async fn open_session(config: &BaseConfig) -> Result<Session, Error> {
     Ok(connect(&config.conninfo, SessionSettings::default()).await?)
 }
 

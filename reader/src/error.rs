@@ -15,6 +15,18 @@ pub enum Error {
     /// The initial copy.
     #[error(transparent)]
     Base(Box<crate::base::Error>),
+    /// Tables that could not be copied are not at any destination.
+    #[error("tables could not be copied: {}", tables.join(", "))]
+    Isolated {
+        /// As `schema.name`.
+        tables: Vec<String>,
+    },
+    /// A table that is to be copied again has no part in the pipeline.
+    #[error("{table} is no table of this pipeline")]
+    NotReplicated {
+        /// As `schema.name`.
+        table: String,
+    },
     /// Another cluster answers at the source's address.
     #[error("the source is cluster {found}, the log was made from cluster {expected}")]
     OtherCluster {
@@ -207,7 +219,9 @@ impl Error {
             | Error::Decode { .. }
             | Error::Protocol { .. }
             | Error::NotLogical { .. }
+            | Error::Isolated { .. }
             | Error::TooOld { .. } => Disposition::Halt,
+            Error::NotReplicated { .. } => Disposition::Usage,
             Error::Invariant(_) => Disposition::Bug,
         }
     }
@@ -236,7 +250,8 @@ impl Error {
             Error::SchemaInMotion { .. } => Some("PGT-0318"),
             Error::NotLogical { .. } => Some("PGT-0315"),
             Error::TooOld { .. } => Some("PGT-0316"),
-            Error::Invariant(_) => None,
+            Error::Isolated { .. } => Some("PGT-0319"),
+            Error::Invariant(_) | Error::NotReplicated { .. } => None,
         }
     }
 
@@ -306,6 +321,15 @@ impl Error {
             Error::TooOld { .. } => "PostgreSQL 10 or newer is needed.".to_owned(),
             Error::SchemaInMotion { .. } => {
                 "Start again when the migrations at the source have ended.".to_owned()
+            }
+            Error::Isolated { .. } => {
+                "\"pgtrail status\" says why. Mend that, then run \"pgtrail resync TABLE\" beside \
+                 \"pgtrail run\"."
+                    .to_owned()
+            }
+            Error::NotReplicated { .. } => {
+                "Name a table that [objects] selects and the publication publishes, as schema.table."
+                    .to_owned()
             }
             Error::Invariant(_) => return None,
         };

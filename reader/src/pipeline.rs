@@ -23,17 +23,18 @@ use std::time::{Duration, Instant};
 use pgtrail_log::{DurableMark, Epoch, LogWriter};
 use pgtrail_postgres::sqlstate::code;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use self::confirm::Confirmer;
-use self::copy::Copy;
+use self::copy::{Copy, Ties};
 use self::positions::Positions;
 use self::receive::{Ended, Links, Receiver};
 use self::writer::{LogQueue, Writing};
 use crate::assemble::{Assembler, Limits};
 use crate::config::reachable;
-use crate::retention::{Fullness, Keeper};
+use crate::rebase::ResyncRequest;
+use crate::retention::{Floors, Fullness, Keeper};
 use crate::retry::Retry;
 use crate::sequences::Sequences;
 use crate::status::ReaderState;
@@ -49,7 +50,7 @@ const LET_GO: Duration = Duration::from_secs(10);
 
 /// Runs a reader until it is told to stop, has reached `stop_at`, or must not go on.
 ///
-/// `durable` is told every advance of the log's end.
+/// `durable` is told every advance of the log's end; `requests` brings tables to be copied again.
 ///
 /// # Errors
 /// When the source cannot be reached in time, when going on would lose something, or when the log
@@ -58,10 +59,11 @@ pub async fn run(
     config: ReaderConfig,
     status: Arc<ReaderStatus>,
     durable: watch::Sender<DurableMark>,
+    requests: mpsc::Receiver<ResyncRequest>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     status.set_state(ReaderState::Starting);
-    let result = on_own_thread(config, Arc::clone(&status), durable, shutdown).await;
+    let result = on_own_thread(config, Arc::clone(&status), durable, requests, shutdown).await;
     status.set_state(ReaderState::Stopped);
     status.set_last_error(result.as_ref().err().map(ToString::to_string));
     result
@@ -76,6 +78,7 @@ async fn on_own_thread(
     config: ReaderConfig,
     status: Arc<ReaderStatus>,
     durable: watch::Sender<DurableMark>,
+    requests: mpsc::Receiver<ResyncRequest>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let failed = |_| Error::Invariant("the reader's thread could not be started");
@@ -91,7 +94,8 @@ async fn on_own_thread(
                 _ = gave_up => {}
             }
         };
-        let result = runtime.block_on(Box::pin(run_on(config, status, durable, stop, callers)));
+        let result =
+            runtime.block_on(Box::pin(run_on(config, status, durable, requests, stop, callers)));
         // Nobody listens any more when the caller gave up.
         let _ = ended.send(result);
     };
@@ -105,6 +109,7 @@ async fn run_on(
     config: ReaderConfig,
     status: Arc<ReaderStatus>,
     durable: watch::Sender<DurableMark>,
+    requests: mpsc::Receiver<ResyncRequest>,
     stop: impl Future<Output = ()>,
     callers: Handle,
 ) -> Result<(), Error> {
@@ -121,7 +126,7 @@ async fn run_on(
     let mut writing = Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
 
     let copied = log.initial_set().is_some_and(|set| set.complete);
-    let (copied, is_copied) = watch::channel(copied);
+    let (copied, is_copied) = watch::channel(copied && log.rebase_requests().is_empty());
     let (fullness, is_full) = watch::channel(Fullness::Room);
     let (connected, is_connected) = watch::channel(false);
     let keeper = Keeper {
@@ -129,15 +134,20 @@ async fn run_on(
         dir: config.log_dir.clone(),
         retention: config.retention.clone(),
         appliers: config.appliers.clone(),
+        floors: Floors::default(),
     };
     let mut copy = Copy::start(
         &callers,
         Arc::clone(&log),
         &config,
         Arc::clone(&status),
-        is_connected,
-        copied,
-        is_full.clone(),
+        Ties {
+            connected: is_connected,
+            copied,
+            fullness: is_full.clone(),
+            requests,
+            floors: keeper.floors.clone(),
+        },
     );
     let links = Links {
         queue: Arc::clone(&queue),
@@ -296,13 +306,28 @@ impl Pipeline {
                 }
             }
         }
-        Ok(())
+        self.refuse_isolated()
     }
 
     /// Whether everything that was asked for is in the log, what sequences say at the end included.
     fn is_done(&self) -> bool {
         let asked = |stop_at| self.log.sequence_mark().as_of >= reachable(stop_at);
         self.receiver.is_done() && self.config.stop_at.is_none_or(asked)
+    }
+
+    /// Who wanted everything up to a place must hear of tables that are not there.
+    fn refuse_isolated(&self) -> Result<(), Error> {
+        let bases = self.log.bases();
+        let rebased = |relation: u32| {
+            bases.iter().any(|base| base.rebase.is_some() && base.shape.relation == relation)
+        };
+        let isolated = self.log.initial_set().map(|set| set.isolated).unwrap_or_default();
+        let tables: Vec<String> = isolated
+            .into_iter()
+            .filter(|found| !rebased(found.table.relation))
+            .map(|found| format!("{}.{}", found.table.schema, found.table.name))
+            .collect();
+        if tables.is_empty() { Ok(()) } else { Err(Error::Isolated { tables }) }
     }
 
     /// Waits before the next try, or gives the error back as final.
@@ -402,7 +427,7 @@ impl Pipeline {
 }
 
 /// An error with its sources, for one line of a log.
-struct Chain<'a>(&'a Error);
+pub(crate) struct Chain<'a>(pub(crate) &'a Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,13 +3,16 @@
 //! The invariants: nothing is purged that an applier has not finished, however full the disk is; and
 //! a full disk stops reading, not the reader. The source then keeps the WAL.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pgtrail_log::{AppliedCheckpoint, BlockHeader, Incarnation, LogWriter, Position, Timestamp};
+use pgtrail_log::{
+    AppliedCheckpoint, BaseHeader, BlockHeader, Incarnation, LogWriter, Lsn, Position, Timestamp,
+};
 use tokio::sync::watch;
 
 use crate::Error;
@@ -30,6 +33,8 @@ pub(crate) struct Keeper {
     pub(crate) dir: PathBuf,
     pub(crate) retention: Retention,
     pub(crate) appliers: Vec<String>,
+    /// Places from which on tables being copied again will need the changes.
+    pub(crate) floors: Floors,
 }
 
 /// What the disk says.
@@ -126,6 +131,7 @@ impl Keeper {
         let Some(done) = finished(&self.appliers, &checkpoints, incarnation) else {
             return Ok(false);
         };
+        let done = self.above_floors(done);
         let (mut excess, mut any) = (excess, false);
         loop {
             let oldest = self.log.oldest(STEP_BLOCKS)?;
@@ -145,9 +151,46 @@ impl Keeper {
             }
         }
         if !self.retention.keep_base && done.initial_loaded {
-            self.log.purge_bases()?;
+            self.log.purge_bases(done.rebased)?;
         }
         Ok(any)
+    }
+}
+
+impl Keeper {
+    /// What is finished, but for changes that a table being copied again still needs.
+    fn above_floors(&self, done: Finished) -> Finished {
+        let needed = |base: &BaseHeader| {
+            base.rebase.filter(|_| base.id > done.rebased).map(|rebase| rebase.floor)
+        };
+        let lowest = self.log.bases().iter().filter_map(needed).chain(self.floors.lowest()).min();
+        let Some(floor) = lowest else { return done };
+        let before = Lsn::new(floor.as_u64().saturating_sub(1));
+        let commit_lsn = done.position.commit_lsn.min(before);
+        Finished { position: Position { commit_lsn, ..done.position }, ..done }
+    }
+}
+
+/// Places that nothing at or after may be purged from, by relation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Floors(Arc<Mutex<BTreeMap<u32, Lsn>>>);
+
+impl Floors {
+    /// Holds on to everything from `floor` on, until released.
+    pub(crate) fn hold(&self, relation: u32, floor: Lsn) {
+        self.held().insert(relation, floor);
+    }
+
+    pub(crate) fn release(&self, relation: u32) {
+        self.held().remove(&relation);
+    }
+
+    fn lowest(&self) -> Option<Lsn> {
+        self.held().values().min().copied()
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<u32, Lsn>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -180,6 +223,8 @@ fn fullness(retention: &Retention, room: Room, was: Fullness) -> Fullness {
 struct Finished {
     position: Position,
     initial_loaded: bool,
+    /// The last rebase that all of them have.
+    rebased: u64,
 }
 
 /// What every applier is done with; none while one that is registered has said nothing yet.
@@ -199,7 +244,8 @@ fn finished(
     }
     let position = ours.iter().map(|checkpoint| checkpoint.position).min()?;
     let initial_loaded = ours.iter().all(|checkpoint| checkpoint.initial_loaded);
-    initial_loaded.then_some(Finished { position, initial_loaded })
+    let rebased = ours.iter().map(|checkpoint| checkpoint.rebased).min()?;
+    initial_loaded.then_some(Finished { position, initial_loaded, rebased })
 }
 
 /// The oldest blocks that may go: finished by all appliers, and older than `keep` or in excess.
@@ -297,6 +343,7 @@ mod tests {
             position: at(lsn),
             end_lsn: Lsn::new(lsn + 1),
             initial_loaded,
+            rebased: 0,
             updated: Timestamp(0),
         }
     }

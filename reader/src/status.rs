@@ -2,8 +2,9 @@
 //!
 //! Owns no decision: nothing here is ever read back to decide what to confirm.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use pgtrail_log::{Lsn, Timestamp};
 
@@ -70,6 +71,8 @@ pub struct ReaderStatus {
     base_rows: AtomicU64,
     base_bytes: AtomicU64,
     hidden_sequences: AtomicU64,
+    rebases: Mutex<Vec<String>>,
+    failed_tables: Mutex<BTreeMap<String, String>>,
     last_error: Mutex<Option<String>>,
     notice: Mutex<Option<String>>,
     started: Timestamp,
@@ -106,6 +109,10 @@ pub struct StatusSnapshot {
     pub base_rows: u64,
     /// Bytes of COPY data copied since the start.
     pub base_bytes: u64,
+    /// Tables that wait to be copied again, or are being.
+    pub rebases: Vec<String>,
+    /// Tables that could not be copied, and why.
+    pub failed_tables: BTreeMap<String, String>,
     /// Selected sequences that the role may not read: their values are not in the log.
     pub hidden_sequences: u64,
     /// The last error, if it is not over.
@@ -141,6 +148,8 @@ impl ReaderStatus {
             base_rows: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
             hidden_sequences: AtomicU64::new(0),
+            rebases: Mutex::default(),
+            failed_tables: Mutex::default(),
             last_error: Mutex::new(None),
             notice: Mutex::new(None),
             started: Timestamp::now(),
@@ -171,6 +180,8 @@ impl ReaderStatus {
             base_rows: number(&self.base_rows),
             base_bytes: number(&self.base_bytes),
             hidden_sequences: number(&self.hidden_sequences),
+            rebases: lock(&self.rebases).clone(),
+            failed_tables: lock(&self.failed_tables).clone(),
             last_error: text(&self.last_error),
             notice: text(&self.notice),
             started: self.started,
@@ -215,6 +226,18 @@ impl ReaderStatus {
         self.base_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_rebases(&self, tables: Vec<String>) {
+        *lock(&self.rebases) = tables;
+    }
+
+    pub(crate) fn table_failed(&self, table: &str, reason: &str) {
+        lock(&self.failed_tables).insert(table.to_owned(), reason.to_owned());
+    }
+
+    pub(crate) fn table_works(&self, table: &str) {
+        lock(&self.failed_tables).remove(table);
+    }
+
     pub(crate) fn set_hidden_sequences(&self, count: u64) {
         self.hidden_sequences.store(count, Ordering::Relaxed);
     }
@@ -248,12 +271,16 @@ impl ReaderStatus {
     }
 }
 
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 fn text(slot: &Mutex<Option<String>>) -> Option<String> {
-    slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    lock(slot).clone()
 }
 
 fn set_text(slot: &Mutex<Option<String>>, value: Option<String>) {
-    *slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = value;
+    *lock(slot) = value;
 }
 
 #[cfg(test)]

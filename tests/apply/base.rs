@@ -29,8 +29,12 @@ fn base(
     format: CopyFormat,
     blocks: &[&[u8]],
 ) {
-    let start =
-        BaseStart { shape: shape.clone(), snapshot: snapshot.parse().expect("a snapshot"), format };
+    let start = BaseStart {
+        shape: shape.clone(),
+        snapshot: snapshot.parse().expect("a snapshot"),
+        format,
+        rebase: None,
+    };
     let mut writer = scene.writer.begin_base(start).expect("begin a base");
     for rows in blocks {
         let count = match format {

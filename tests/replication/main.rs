@@ -14,6 +14,7 @@ mod large;
 mod majors;
 mod names;
 mod partition;
+mod resync;
 mod sequences;
 mod settings;
 mod streamed;

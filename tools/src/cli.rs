@@ -112,6 +112,7 @@ enum Command {
     Reader(commands::reader::Reader),
     Applier(commands::applier::Applier),
     Status(commands::status::Status),
+    Resync(commands::resync::Resync),
     #[command(subcommand)]
     Log(commands::log::Log),
     #[command(subcommand)]
@@ -135,6 +136,7 @@ impl Command {
             Command::Reader(command) => Box::pin(command.run(global)).await,
             Command::Applier(command) => Box::pin(command.run(global)).await,
             Command::Status(command) => Box::pin(command.run(global)).await,
+            Command::Resync(command) => Box::pin(command.run(global)).await,
             Command::Log(command) => command.run(global),
             Command::Schema(command) => Box::pin(command.run(global)).await,
             Command::Teardown(command) => Box::pin(command.run(global)).await,

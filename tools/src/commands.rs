@@ -7,6 +7,7 @@ pub mod init;
 pub mod log;
 pub mod precheck;
 pub mod reader;
+pub mod resync;
 pub mod run;
 pub mod schema;
 pub mod status;

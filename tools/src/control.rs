@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pgtrail_log::DurableMark;
+use pgtrail_reader::ResyncRequest;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::failure::Failure;
@@ -25,6 +26,15 @@ const REQUEST_BYTES: u64 = 64 << 10;
 
 /// How long a process may take to answer before it counts as hung.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a reader answers to besides.
+#[derive(Clone, Debug)]
+pub struct ReaderVerbs {
+    /// `follow` tells each advance of the durable mark.
+    pub marks: watch::Receiver<DurableMark>,
+    /// `resync` has tables copied again.
+    pub resync: mpsc::Sender<ResyncRequest>,
+}
 
 /// Answers `status` at any moment.
 pub type StatusSource = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -65,15 +75,14 @@ impl ControlSocket {
         Ok(ControlSocket { listener, path: path.to_owned() })
     }
 
-    /// Serves until dropped. With `follow`, the verb of that name tells each advance of the durable
-    /// mark.
-    pub async fn serve(self, status: StatusSource, follow: Option<watch::Receiver<DurableMark>>) {
+    /// Serves until dropped. A reader answers to more verbs than `status`.
+    pub async fn serve(self, status: StatusSource, reader: Option<ReaderVerbs>) {
         let mut sessions = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        sessions.spawn(session(stream, Arc::clone(&status), follow.clone()));
+                        sessions.spawn(session(stream, Arc::clone(&status), reader.clone()));
                     }
                     // Out of descriptors, most likely: give the others time to go away.
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -107,39 +116,56 @@ fn with_short_path<T>(
     act(&PathBuf::from(format!("/proc/self/fd/{number}")).join(name))
 }
 
-async fn session(
-    stream: UnixStream,
-    status: StatusSource,
-    follow: Option<watch::Receiver<DurableMark>>,
-) {
+async fn session(stream: UnixStream, status: StatusSource, reader: Option<ReaderVerbs>) {
     // The other side went away: nothing to tell anyone.
-    let _ = converse(stream, status, follow).await;
+    let _ = converse(stream, status, reader).await;
 }
 
 async fn converse(
     mut stream: UnixStream,
     status: StatusSource,
-    follow: Option<watch::Receiver<DurableMark>>,
+    reader: Option<ReaderVerbs>,
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.split();
     let mut lines = BufReader::new(read.take(REQUEST_BYTES)).lines();
     while let Some(line) = lines.next_line().await? {
         lines.get_mut().get_mut().set_limit(REQUEST_BYTES);
         let request: Value = serde_json::from_str(&line).unwrap_or_default();
-        let answer = match (request.get("verb").and_then(Value::as_str), &follow) {
+        let answer = match (request.get("verb").and_then(Value::as_str), &reader) {
             (Some("status"), _) => status(),
-            (Some("follow"), Some(marks)) => {
-                return tell_marks(&mut write, &mut lines, marks.clone()).await;
+            (Some("follow"), Some(reader)) => {
+                return tell_marks(&mut write, &mut lines, reader.marks.clone()).await;
             }
-            (verb, follow) => refuse_verb(verb, follow.is_some()),
+            (Some("resync"), Some(reader)) => resync(&request, &reader.resync).await,
+            (verb, reader) => refuse_verb(verb, reader.is_some()),
         };
         send(&mut write, &answer).await?;
     }
     Ok(())
 }
 
-fn refuse_verb(verb: Option<&str>, can_follow: bool) -> Value {
-    let known: &[&str] = if can_follow { &["status", "follow"] } else { &["status"] };
+/// Hands tables that are to be copied again to the reader.
+async fn resync(request: &Value, reader: &mpsc::Sender<ResyncRequest>) -> Value {
+    let table = |pair: &Value| {
+        let name = |n: usize| Some(pair.get(n)?.as_str()?.to_owned());
+        Some((name(0)?, name(1)?))
+    };
+    let listed = request.get("tables").and_then(Value::as_array);
+    let tables: Option<Vec<_>> = listed.and_then(|list| list.iter().map(table).collect());
+    let Some(tables) = tables.filter(|tables| !tables.is_empty()) else {
+        return json!({ "error": "tables must be a list of [schema, name]" });
+    };
+    let (answer, answered) = oneshot::channel();
+    let sent = reader.send(ResyncRequest { tables, answer }).await;
+    match (sent, answered.await) {
+        (Ok(()), Ok(Ok(tables))) => json!({ "tables": tables }),
+        (Ok(()), Ok(Err(error))) => json!({ "error": error }),
+        _ => json!({ "error": "the reader is stopping, or has not got so far yet" }),
+    }
+}
+
+fn refuse_verb(verb: Option<&str>, is_reader: bool) -> Value {
+    let known: &[&str] = if is_reader { &["status", "follow", "resync"] } else { &["status"] };
     let error = match verb {
         Some(verb) => format!("unknown verb \"{verb}\""),
         None => "a request is a JSON object with a verb".to_owned(),
@@ -181,8 +207,16 @@ async fn send(
 /// # Errors
 /// When nobody listens there, or no answer comes in time.
 pub async fn ask(path: &Path, verb: &str) -> anyhow::Result<Value> {
+    request(path, &json!({ "verb": verb })).await
+}
+
+/// As [`ask`], with a request that has more to it.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn request(path: &Path, request: &Value) -> anyhow::Result<Value> {
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, async {
-        let mut lines = open(path, verb).await?;
+        let mut lines = open(path, request).await?;
         let line = lines.next_line().await?.context("the process closed the connection")?;
         anyhow::Ok(serde_json::from_str(&line)?)
     });
@@ -190,11 +224,14 @@ pub async fn ask(path: &Path, verb: &str) -> anyhow::Result<Value> {
 }
 
 /// Sends a verb and leaves its answers to be read.
-async fn open(path: &Path, verb: &str) -> anyhow::Result<tokio::io::Lines<BufReader<UnixStream>>> {
+async fn open(
+    path: &Path,
+    request: &Value,
+) -> anyhow::Result<tokio::io::Lines<BufReader<UnixStream>>> {
     let stream = with_short_path(path, |short| std::os::unix::net::UnixStream::connect(short))?;
     stream.set_nonblocking(true)?;
     let mut stream = UnixStream::from_std(stream)?;
-    send(&mut stream, &json!({ "verb": verb })).await?;
+    send(&mut stream, request).await?;
     Ok(BufReader::new(stream).lines())
 }
 
@@ -205,7 +242,7 @@ const UNTOLD_INTERVAL: Duration = Duration::from_millis(200);
 /// is no reader.
 pub async fn wake_on_advance(path: PathBuf, wake: Arc<tokio::sync::Notify>) {
     loop {
-        if let Ok(mut lines) = open(&path, "follow").await {
+        if let Ok(mut lines) = open(&path, &json!({ "verb": "follow" })).await {
             while let Ok(Some(_)) = lines.next_line().await {
                 wake.notify_one();
             }
@@ -232,6 +269,10 @@ mod tests {
             initial_complete: false,
             sequences: pgtrail_log::SequenceMark::default(),
         }
+    }
+
+    fn verbs(marks: watch::Receiver<DurableMark>) -> ReaderVerbs {
+        ReaderVerbs { marks, resync: mpsc::channel(1).0 }
     }
 
     fn answering() -> StatusSource {
@@ -272,8 +313,8 @@ mod tests {
         let path = dir.path().join("reader.sock");
         let socket = ControlSocket::bind(&path, "a reader").await.unwrap();
         let (advance, marks) = watch::channel(mark(1));
-        let server = tokio::spawn(socket.serve(answering(), Some(marks)));
-        let mut lines = open(&path, "follow").await.unwrap();
+        let server = tokio::spawn(socket.serve(answering(), Some(verbs(marks))));
+        let mut lines = open(&path, &json!({ "verb": "follow" })).await.unwrap();
         let first: Value =
             serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
         assert_eq!(first, json!({ "durable_seq": 1, "end_lsn": "0/10" }));

@@ -20,6 +20,9 @@ use crate::render::show_time;
 /// The reader's answer to `status`.
 pub(crate) fn of_reader(pipeline: &str, status: &ReaderStatus, rates: &Rates) -> Value {
     let seen = status.snapshot();
+    let failed = seen.failed_tables.iter();
+    let failed: Vec<Value> =
+        failed.map(|(table, reason)| json!({ "table": table, "reason": reason })).collect();
     json!({
         "pipeline": pipeline,
         "process": "reader",
@@ -43,6 +46,8 @@ pub(crate) fn of_reader(pipeline: &str, status: &ReaderStatus, rates: &Rates) ->
         "base_rows": seen.base_rows,
         "base_bytes": seen.base_bytes,
         "hidden_sequences": seen.hidden_sequences,
+        "rebases": seen.rebases,
+        "failed_tables": failed,
         "last_error": seen.last_error,
         "notice": seen.notice,
         "rates": rates.json(),
@@ -104,6 +109,8 @@ pub(crate) fn of_applier(
         "base_rows": seen.base_rows,
         "base_rows_total": seen.base_rows_total,
         "sequences": sequences(&seen.sequences),
+        "rebases": seen.rebases,
+        "isolated": seen.isolated,
         "last_error": seen.last_error,
         "rates": rates.json(),
     })

@@ -136,6 +136,30 @@ impl Loader {
     }
 }
 
+/// Loads all of a complete base inside the transaction that is open; answers with its rows.
+pub(crate) async fn load_whole(
+    session: &Session,
+    target: &Target,
+    follower: &Arc<LogFollower>,
+    base: &BaseHeader,
+) -> Result<u64, Error> {
+    if base.purged {
+        return Err(pgtrail_log::Error::BasePurged { id: base.id }.into());
+    }
+    if base.blocks > 0 && base.shape.columns.is_empty() {
+        return Ok(load_rows_without_columns(session, target, base).await?.rows);
+    }
+    let mut load = Load::new(Chosen::of(base), Some(Progress::default()));
+    let mut rows = 0;
+    while load.next_block() < base.blocks {
+        let mut blocks = Blocks::read(Arc::clone(follower), &load);
+        let amount = load_some(session, target, &load, &mut blocks).await?;
+        load.progress = Some(Progress { next_block: amount.next, done: false });
+        rows += amount.rows;
+    }
+    Ok(rows)
+}
+
 /// What one transaction brought.
 #[derive(Clone, Copy, Debug)]
 struct Amount {

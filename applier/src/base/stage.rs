@@ -44,7 +44,8 @@ pub(super) fn empty_stage(target: &Target) -> String {
     let names: Vec<&str> = written(target).map(|(_, column)| column.name.as_str()).collect();
     let names = names.join(", ");
     format!(
-        "insert into {} ({names}) overriding system value select {names} from {STAGE}",
+        "insert into {} ({names}) overriding system value select {names} from {STAGE}; \
+         drop table {STAGE}",
         target.table.qualified()
     )
 }

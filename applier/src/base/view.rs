@@ -20,6 +20,14 @@ pub(super) struct Chosen {
     pub header: Option<BaseHeader>,
 }
 
+impl Chosen {
+    pub(super) fn of(header: &BaseHeader) -> Chosen {
+        let BaseHeader { id, shape, snapshot, format, rebase, .. } = header.clone();
+        let start = BaseStart { shape, snapshot, format, rebase };
+        Chosen { id, start, header: Some(header.clone()) }
+    }
+}
+
 /// See the module's description.
 #[derive(Debug, Default)]
 pub(super) struct View {
@@ -44,7 +52,9 @@ impl View {
         }
         follower.catch_up()?;
         if self.known != there || self.tables.is_empty() {
-            self.complete = follower.bases()?;
+            // A base that replaces another comes into play later, among the changes.
+            let bases = follower.bases()?.into_iter();
+            self.complete = bases.filter(|base| base.rebase.is_none()).collect();
             self.tables = follower.initial_set()?.map(|set| set.tables).unwrap_or_default();
             self.initial_complete = mark.initial_complete;
             self.known = there;
@@ -108,13 +118,7 @@ impl View {
 fn choose(complete: &[BaseHeader], open: Vec<OpenBase>) -> HashMap<u32, Chosen> {
     let mut chosen: HashMap<u32, Chosen> = HashMap::new();
     for header in complete {
-        let start = BaseStart {
-            shape: header.shape.clone(),
-            snapshot: header.snapshot.clone(),
-            format: header.format,
-        };
-        let base = Chosen { id: header.id, start, header: Some(header.clone()) };
-        keep_newest(&mut chosen, base);
+        keep_newest(&mut chosen, Chosen::of(header));
     }
     for OpenBase { id, start } in open {
         let known = chosen.get(&start.shape.relation);
@@ -147,13 +151,13 @@ mod tests {
             columns: Vec::new(),
         };
         let snapshot = "1:1:".parse().expect("a snapshot");
-        BaseStart { shape, snapshot, format: CopyFormat::Text }
+        BaseStart { shape, snapshot, format: CopyFormat::Text, rebase: None }
     }
 
     fn complete(id: u64, relation: u32) -> BaseHeader {
-        let BaseStart { shape, snapshot, format } = start(relation);
+        let BaseStart { shape, snapshot, format, rebase } = start(relation);
         let (blocks, rows, raw_bytes, crc, purged) = (0, 0, 0, 0, false);
-        BaseHeader { id, shape, snapshot, format, blocks, rows, raw_bytes, crc, purged }
+        BaseHeader { id, shape, snapshot, format, blocks, rows, raw_bytes, crc, purged, rebase }
     }
 
     fn check(bases: &[BaseHeader], open: &[(u64, u32)], expected: (u64, bool)) {

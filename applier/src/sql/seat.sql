@@ -26,6 +26,17 @@ create table if not exists pgtrail.checkpoint (
     primary key (pipeline, destination)
 );
 
+-- Tables that were copied again. Begun: the table's changes are left out; joined: they are applied again.
+create table if not exists pgtrail.rebase (
+    pipeline text not null,
+    destination text not null,
+    base_id bigint not null,
+    relation text not null,
+    begun_at timestamptz not null default now(),
+    joined_at timestamptz,
+    primary key (pipeline, destination, base_id)
+);
+
 -- How far each table's base is loaded. Changed in the same transaction as its rows. A base may be given up by
 -- the reader in the middle: where its rows are then has to be known, whatever the table is called by then.
 create table if not exists pgtrail.base_load (

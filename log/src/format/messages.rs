@@ -183,6 +183,26 @@ pub(crate) struct BaseMessage {
     pub(crate) crc: u32,
     #[prost(bool, tag = "9")]
     pub(crate) purged: bool,
+    #[prost(message, optional, tag = "10")]
+    pub(crate) rebase: Option<RebaseMessage>,
+}
+
+/// How a base read beside the stream meets the changes.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct RebaseMessage {
+    #[prost(uint64, tag = "1")]
+    pub(crate) floor: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) ceiling: u64,
+}
+
+/// A table that could not be copied.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct IsolatedMessage {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) table: Option<TableMessage>,
+    #[prost(string, tag = "2")]
+    pub(crate) reason: String,
 }
 
 /// A table of the initial set.
@@ -203,6 +223,8 @@ pub(crate) struct InitialSetMessage {
     pub(crate) tables: Vec<TableMessage>,
     #[prost(bool, tag = "2")]
     pub(crate) complete: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) isolated: Vec<IsolatedMessage>,
 }
 
 /// What the pieces of the schema add up to.
@@ -359,6 +381,9 @@ pub(crate) struct AppliedMessage {
     pub(crate) initial_loaded: bool,
     #[prost(sint64, tag = "6")]
     pub(crate) updated: i64,
+    /// The last rebase that its destination has.
+    #[prost(uint64, tag = "7")]
+    pub(crate) rebased: u64,
 }
 
 impl From<Position> for Place {

@@ -4,10 +4,10 @@
 
 use prost::Message;
 
-use crate::base::{BaseHeader, BaseTable, CopyFormat, InitialSet};
+use crate::base::{BaseHeader, BaseTable, CopyFormat, InitialSet, Isolated, Rebase};
 use crate::format::messages::{
-    BaseMessage, ColumnMessage, EpochMessage, IdentityMessage, InitialSetMessage, RelationMessage,
-    SequenceMessage, SequencesMessage, TableMessage,
+    BaseMessage, ColumnMessage, EpochMessage, IdentityMessage, InitialSetMessage, IsolatedMessage,
+    RebaseMessage, RelationMessage, SequenceMessage, SequencesMessage, TableMessage,
 };
 use crate::identity::{EpochStart, Identity};
 use crate::model::{Column, Epoch, Lsn, RelationVersion, ReplicaIdentity, Timestamp};
@@ -102,6 +102,10 @@ impl From<&BaseHeader> for BaseMessage {
             raw_bytes: base.raw_bytes,
             crc: base.crc,
             purged: base.purged,
+            rebase: base.rebase.map(|rebase| RebaseMessage {
+                floor: rebase.floor.as_u64(),
+                ceiling: rebase.ceiling.as_u64(),
+            }),
         }
     }
 }
@@ -118,30 +122,52 @@ pub(crate) fn base(message: BaseMessage) -> Option<BaseHeader> {
         raw_bytes: message.raw_bytes,
         crc: message.crc,
         purged: message.purged,
+        rebase: message.rebase.map(|rebase| Rebase {
+            floor: Lsn::new(rebase.floor),
+            ceiling: Lsn::new(rebase.ceiling),
+        }),
     })
+}
+
+impl From<&BaseTable> for TableMessage {
+    fn from(table: &BaseTable) -> TableMessage {
+        TableMessage {
+            relation: table.relation,
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+        }
+    }
+}
+
+impl From<TableMessage> for BaseTable {
+    fn from(message: TableMessage) -> BaseTable {
+        BaseTable { relation: message.relation, schema: message.schema, name: message.name }
+    }
 }
 
 impl From<&InitialSet> for InitialSetMessage {
     fn from(set: &InitialSet) -> InitialSetMessage {
-        let table = |table: &BaseTable| TableMessage {
-            relation: table.relation,
-            schema: table.schema.clone(),
-            name: table.name.clone(),
+        let isolated = |found: &Isolated| IsolatedMessage {
+            table: Some((&found.table).into()),
+            reason: found.reason.clone(),
         };
-        InitialSetMessage { tables: set.tables.iter().map(table).collect(), complete: set.complete }
+        InitialSetMessage {
+            tables: set.tables.iter().map(TableMessage::from).collect(),
+            complete: set.complete,
+            isolated: set.isolated.iter().map(isolated).collect(),
+        }
     }
 }
 
 impl From<InitialSetMessage> for InitialSet {
     fn from(message: InitialSetMessage) -> InitialSet {
-        let table = |table: TableMessage| BaseTable {
-            relation: table.relation,
-            schema: table.schema,
-            name: table.name,
+        let isolated = |found: IsolatedMessage| {
+            Some(Isolated { table: found.table?.into(), reason: found.reason })
         };
         InitialSet {
-            tables: message.tables.into_iter().map(table).collect(),
+            tables: message.tables.into_iter().map(BaseTable::from).collect(),
             complete: message.complete,
+            isolated: message.isolated.into_iter().filter_map(isolated).collect(),
         }
     }
 }

@@ -38,6 +38,11 @@ impl Snapshot {
             && self.xip.iter().filter(|xid| **xid < earlier.xmax).all(hidden_there)
     }
 
+    /// The lowest id that was still in progress: everything before it had finished.
+    pub fn xmin(&self) -> Xid {
+        Xid::new(self.xmin)
+    }
+
     /// The first id that no transaction had been given yet: everything from here on is invisible.
     pub fn xmax(&self) -> Xid {
         Xid::new(self.xmax)

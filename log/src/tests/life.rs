@@ -245,8 +245,8 @@ fn purged_bases_keep_their_headers() {
     let follower = follower.expect("follow");
     let base = follower.bases().expect("bases").remove(0);
     assert_eq!(follower.base_block(&base, 2).expect("block").row_count, 2);
-    assert_eq!(writer.purge_bases().expect("purge"), 2);
-    assert_eq!(writer.purge_bases().expect("purge"), 0);
+    assert_eq!(writer.purge_bases(0).expect("purge"), 2);
+    assert_eq!(writer.purge_bases(0).expect("purge"), 0);
     follower.catch_up().expect("catch up");
     let gone = follower.base_block(&base, 2);
     assert!(matches!(gone, Err(Error::BasePurged { id: 1 })), "{gone:?}");

@@ -164,6 +164,7 @@ pub(super) fn base_start(name: &str, columns: usize) -> BaseStart {
         shape: shape(name, columns),
         snapshot: "700:705:701".parse().expect("snapshot"),
         format: CopyFormat::Text,
+        rebase: None,
     }
 }
 

@@ -12,11 +12,13 @@ use rocksdb::WriteBatch;
 
 use super::pending::write_if_large;
 use super::{LogWriter, Shared, fail_point};
-use crate::base::{BaseHeader, BaseStart, BaseTable, InitialSet};
+use crate::base::{BaseHeader, BaseStart, BaseTable, InitialSet, Isolated};
 use crate::error::Error;
 use crate::format::compress::Compressor;
 use crate::format::envelope::{self, Kind};
-use crate::format::messages::{BaseMessage, BasePieceHeader, Counter, InitialSetMessage};
+use crate::format::messages::{
+    BaseMessage, BasePieceHeader, Counter, InitialSetMessage, TableMessage,
+};
 use crate::format::pieces;
 use crate::keys::{self, meta};
 use crate::recovery::meta_value;
@@ -30,7 +32,9 @@ impl LogWriter {
     pub fn plan_initial_set(&self, tables: &[BaseTable]) -> Result<(), Error> {
         self.change_initial_set(|set| match set {
             Some(_) => Err(Error::Invariant("the initial set was planned before")),
-            None => Ok(InitialSet { tables: tables.to_vec(), complete: false }),
+            None => {
+                Ok(InitialSet { tables: tables.to_vec(), complete: false, isolated: Vec::new() })
+            }
         })
     }
 
@@ -49,6 +53,54 @@ impl LogWriter {
             set.tables.retain(|table| table.relation != relation);
             Ok(set)
         })
+    }
+
+    /// Takes a table out of the set that cannot be copied: changes to it are not applied before
+    /// a later base has brought its rows.
+    ///
+    /// # Errors
+    /// When there is no set, or it cannot be made durable.
+    pub fn isolate(&self, table: &BaseTable, reason: &str) -> Result<(), Error> {
+        self.change_initial_set(|set| {
+            let mut set = set.ok_or(Error::Invariant("the initial set was not planned"))?;
+            set.tables.retain(|other| other.relation != table.relation);
+            set.isolated.push(Isolated { table: table.clone(), reason: reason.to_owned() });
+            Ok(set)
+        })
+    }
+
+    /// Notes that a table is to be copied again.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub fn request_rebase(&self, table: &BaseTable) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.change(|state| {
+            let mut batch = WriteBatch::default();
+            let value = meta_value(&TableMessage::from(table));
+            batch.put_cf(shared.store.meta(), rebase_request(table.relation), value);
+            state.rebase_requests.insert(table.relation, table.clone());
+            shared.commit_meta(state, batch)
+        })
+    }
+
+    /// Forgets such a note: the table is gone.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub fn drop_rebase_request(&self, relation: u32) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.change(|state| {
+            let mut batch = WriteBatch::default();
+            batch.delete_cf(shared.store.meta(), rebase_request(relation));
+            state.rebase_requests.remove(&relation);
+            shared.commit_meta(state, batch)
+        })
+    }
+
+    /// The tables that are to be copied again.
+    pub fn rebase_requests(&self) -> Vec<BaseTable> {
+        self.shared.look().rebase_requests.values().cloned().collect()
     }
 
     /// States that every table of the set has a complete base: from now on changes may be applied.
@@ -86,6 +138,7 @@ impl LogWriter {
             raw_bytes: 0,
             crc: 0,
             purged: false,
+            rebase: start.rebase,
         };
         shared.change(|state| {
             state.bases_begun += 1;
@@ -106,15 +159,17 @@ impl LogWriter {
     }
 
     /// Removes the rows of all complete bases and keeps their headers, whose snapshots go on telling
-    /// which changes they held. Answers with how many it removed.
+    /// which changes they held; those of bases that replaced another only up to number `rebased`.
+    /// Answers with how many it removed.
     ///
     /// # Errors
     /// When it cannot be made durable.
-    pub fn purge_bases(&self) -> Result<u64, Error> {
+    pub fn purge_bases(&self, rebased: u64) -> Result<u64, Error> {
         let shared = &self.shared;
         shared.change(|state| {
             let (mut batch, mut count) = (WriteBatch::default(), 0);
-            for base in state.bases.values_mut().filter(|base| !base.purged) {
+            let goes = |base: &BaseHeader| base.rebase.is_none() || base.id <= rebased;
+            for base in state.bases.values_mut().filter(|base| !base.purged && goes(base)) {
                 base.purged = true;
                 shared.put_base_header(base, &mut batch);
                 count += 1;
@@ -125,8 +180,8 @@ impl LogWriter {
             fail_point("log::writer::before_purge")?;
             shared.commit_meta(state, batch)?;
             let mut batch = WriteBatch::default();
-            for id in state.bases.keys() {
-                shared.put_base_away(*id, &mut batch)?;
+            for base in state.bases.values().filter(|base| base.purged) {
+                shared.put_base_away(base.id, &mut batch)?;
             }
             shared.store.write(batch, true)?;
             fail_point("log::writer::after_purge")?;
@@ -148,6 +203,10 @@ impl LogWriter {
             shared.commit_meta(state, batch)
         })
     }
+}
+
+fn rebase_request(relation: u32) -> Vec<u8> {
+    meta::numbered(meta::REBASE_REQUEST, u64::from(relation))
 }
 
 impl Shared {
@@ -229,6 +288,11 @@ impl BaseWriter {
             let mut batch = WriteBatch::default();
             shared.put_base_header(&header, &mut batch);
             batch.delete_cf(shared.store.meta(), meta::numbered(meta::BASE_OPEN, header.id));
+            if header.rebase.is_some() {
+                let relation = header.shape.relation;
+                batch.delete_cf(shared.store.meta(), rebase_request(relation));
+                state.rebase_requests.remove(&relation);
+            }
             fail_point("log::writer::before_base_finish")?;
             state.bases.insert(header.id, header.clone());
             shared.commit_meta(state, batch)?;

@@ -61,14 +61,41 @@ impl Error {
         }
     }
 
+    /// Whether it is about one table, and trying again would end the same way.
+    pub(crate) fn is_of_table(&self) -> bool {
+        match self {
+            Error::Unreadable { .. } | Error::Malformed { .. } => true,
+            Error::Table { source, .. } => source.disposition() == Disposition::Halt,
+            Error::Source(_)
+            | Error::Log(_)
+            | Error::NoPublication { .. }
+            | Error::Snapshot(_)
+            | Error::Task => false,
+        }
+    }
+
+    /// It and its sources, on one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+        text
+    }
+
     /// The stable code of errors that an operator must act on.
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Error::Source(source) | Error::Table { source, .. } => source.code(),
             Error::Log(source) => source.code(),
             Error::NoPublication { .. } => Some("PGT-0351"),
-            Error::Unreadable { .. } => Some("PGT-0350"),
-            Error::Malformed { .. } | Error::Snapshot(_) | Error::Task => None,
+            Error::Unreadable { .. }
+            | Error::Malformed { .. }
+            | Error::Snapshot(_)
+            | Error::Task => None,
         }
     }
 

@@ -12,7 +12,9 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use pgtrail_log::{BaseHeader, BaseStart, BaseTable, BaseWriter, CopyFormat, LogWriter, Snapshot};
+use pgtrail_log::{
+    BaseHeader, BaseStart, BaseTable, BaseWriter, CopyFormat, LogWriter, Lsn, Rebase, Snapshot, Xid,
+};
 use pgtrail_postgres::quote::{ident_list, qualified};
 use pgtrail_postgres::schema::{RelationKind, Table, binary_safe, load_table_by_oid};
 use pgtrail_postgres::{Session, sqlstate};
@@ -60,11 +62,22 @@ pub(super) struct Context {
     pub(super) alive: mpsc::Sender<()>,
 }
 
+/// What a base that replaces another needs besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    /// A WAL position, read first.
+    pub(crate) floor: Lsn,
+    /// The next transaction id, read after it. Once all before it have ended, the base holds every
+    /// transaction that committed before `floor`.
+    pub(crate) before: Xid,
+}
+
 /// Tries once to copy the table.
 pub(super) async fn copy_table(
     session: &Session,
     context: &Context,
     table: &BaseTable,
+    again: Option<Again>,
 ) -> Result<Attempt, Error> {
     let Some(table) = current_name(session, table).await? else {
         return Ok(Attempt::Gone);
@@ -75,7 +88,7 @@ pub(super) async fn copy_table(
         return not_locked(error, &table);
     }
     fail::fail_point!("reader::base::after_lock");
-    match copy_locked(session, context, &table).await {
+    match copy_locked(session, context, &table, again).await {
         Ok(attempt) => {
             rollback(session).await?;
             Ok(attempt)
@@ -139,12 +152,23 @@ async fn copy_locked(
     session: &Session,
     context: &Context,
     table: &BaseTable,
+    again: Option<Again>,
 ) -> Result<Attempt, Error> {
     let snapshot = current_snapshot(session).await?;
     fail::fail_point!("reader::base::after_snapshot");
     if !snapshot.covers(&context.exported) {
         return Ok(Attempt::NotYet("a transaction that the slot has seen is still ending"));
     }
+    let rebase = match again {
+        Some(again) if snapshot.xmin() < again.before => {
+            return Ok(Attempt::NotYet("transactions from before are still open"));
+        }
+        Some(Again { floor, .. }) => {
+            let sql = "select pg_catalog.pg_current_wal_insert_lsn()::text";
+            Some(Rebase { floor, ceiling: super::lsn_of(session, sql).await? })
+        }
+        None => None,
+    };
     let loaded = load_table_by_oid(session, session.capabilities(), table.relation).await?;
     let Some(loaded) = loaded.filter(|loaded| loaded.kind == RelationKind::Table) else {
         return Ok(Attempt::Gone);
@@ -159,7 +183,8 @@ async fn copy_locked(
     let copy = copy_statement(&loaded, format);
     fail::fail_point!("reader::base::before_copy");
 
-    let written = write_rows(session, context, table, &copy, BaseStart { shape, snapshot, format });
+    let written =
+        write_rows(session, context, table, &copy, BaseStart { shape, snapshot, format, rebase });
     let base = written.await?;
     // COPY looked the name up once more, and renaming a schema waits for no table lock.
     if !is_all_that_is_locked(session, table).await? {
@@ -272,7 +297,7 @@ fn copy_statement(table: &Table, format: CopyFormat) -> String {
 
 /// The snapshot that every further query of the transaction sees. In REPEATABLE READ the first query
 /// takes it; let this be that query.
-pub(super) async fn current_snapshot(session: &Session) -> Result<Snapshot, Error> {
+pub(crate) async fn current_snapshot(session: &Session) -> Result<Snapshot, Error> {
     let sql = session.capabilities().snapshot_query();
     let row = session.query_typed_one(&sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
     let text: &str = row.try_get(0).map_err(pgtrail_postgres::Error::from)?;

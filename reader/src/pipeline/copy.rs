@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use pgtrail_log::LogWriter;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::base::{self, BaseConfig, Outcome};
-use crate::retention::Fullness;
+use crate::rebase::{Rebasing, ResyncRequest};
+use crate::retention::{Floors, Fullness};
 use crate::retry::Retry;
 use crate::{Error, ReaderConfig, ReaderStatus, schema};
 
@@ -25,19 +26,30 @@ pub(super) struct Copy {
     ended: bool,
 }
 
+/// What ties the copy to the rest of the reader.
+pub(super) struct Ties {
+    /// The stream has begun.
+    pub(super) connected: watch::Receiver<bool>,
+    /// Told whether all of it is in the log; a table that is copied again makes it false meanwhile.
+    pub(super) copied: watch::Sender<bool>,
+    pub(super) fullness: watch::Receiver<Fullness>,
+    pub(super) requests: mpsc::Receiver<ResyncRequest>,
+    pub(super) floors: Floors,
+}
+
 impl Copy {
-    /// Begins, on `runtime`, when `connected` becomes true; `copied` becomes true when all of it is in the log.
+    /// Begins, on `runtime`, when the stream has.
     pub(super) fn start(
         runtime: &Handle,
         log: Arc<LogWriter>,
         config: &ReaderConfig,
         status: Arc<ReaderStatus>,
-        mut connected: watch::Receiver<bool>,
-        copied: watch::Sender<bool>,
-        fullness: watch::Receiver<Fullness>,
+        ties: Ties,
     ) -> Copy {
+        let Ties { mut connected, copied, fullness, requests, floors } = ties;
         let (stop, is_stopped) = watch::channel(false);
-        let retry = Retry::new(config.connect_retry, config.error_retry);
+        let windows = (config.connect_retry, config.error_retry);
+        let retry = Retry::new(windows.0, windows.1);
         let (schema, rows) = (config.schema, config.copy);
         let config = BaseConfig {
             conninfo: config.conninfo.clone(),
@@ -52,12 +64,17 @@ impl Copy {
                 _ = told_to_stop.wait_for(|stop| *stop) => return Ok(()),
             }
             let parts = Parts { schema, rows };
-            if copy(&log, &parts, &config, &status, &fullness, is_stopped, retry).await?
-                == Outcome::Complete
-            {
-                copied.send_replace(true);
+            let stop = is_stopped.clone();
+            let outcome = copy(&log, &parts, &config, &status, &fullness, is_stopped, retry);
+            if outcome.await? == Outcome::Stopped {
+                return Ok(());
             }
-            Ok(())
+            for isolated in log.initial_set().map(|set| set.isolated).unwrap_or_default() {
+                let table = format!("{}.{}", isolated.table.schema, isolated.table.name);
+                status.table_failed(&table, &isolated.reason);
+            }
+            let rebasing = Rebasing { log, config, status, fullness, floors, copied };
+            rebasing.run(requests, stop, Retry::new(windows.0, windows.1)).await
         });
         Copy { task, stop, ended: false }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use pgtrail_log::{DurableMark, Incarnation, Lsn, Position};
 use pgtrail_reader::{ReaderConfig, ReaderStatus, Retention};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::cli::Global;
 use crate::config::Config;
-use crate::control::{ControlSocket, StatusSource};
+use crate::control::{ControlSocket, ReaderVerbs, StatusSource};
 use crate::process::{HaltNote, Rates, shutdown_of_child};
 use crate::servers::{connect, current_lsn};
 use crate::status;
@@ -59,10 +59,12 @@ impl Reader {
         let reader = self.reader_config(config).await?;
         let status = Arc::new(ReaderStatus::new());
         let (durable, marks) = watch::channel(nothing_durable());
+        let (resync, requests) = mpsc::channel(1);
         if let Some(socket) = socket {
-            tokio::spawn(socket.serve(status_source(config, &status), Some(marks)));
+            let verbs = ReaderVerbs { marks, resync };
+            tokio::spawn(socket.serve(status_source(config, &status), Some(verbs)));
         }
-        Box::pin(pgtrail_reader::run(reader, status, durable, shutdown)).await?;
+        Box::pin(pgtrail_reader::run(reader, status, durable, requests, shutdown)).await?;
         Ok(())
     }
 

@@ -132,6 +132,13 @@ fn reader_facts(reader: &Value) -> Vec<String> {
     if let Some(hidden) = reader["hidden_sequences"].as_u64().filter(|hidden| *hidden > 0) {
         facts.push(format!("sequences that may not be read: {hidden}"));
     }
+    facts.extend(names(&reader["rebases"], "tables to be copied again"));
+    for failed in reader["failed_tables"].as_array().into_iter().flatten() {
+        let (table, reason) = (word(&failed["table"]), word(&failed["reason"]));
+        facts.push(format!(
+            "table not copied: {table}: {reason}; mend that, then: pgtrail resync {table}"
+        ));
+    }
     if reader["base_tables_done"] != reader["base_tables_total"] {
         facts.push(base(reader, "copied"));
     }
@@ -146,6 +153,8 @@ fn applier_facts(applier: &Value) -> Vec<String> {
         if applier["base_tables_done"] != applier["base_tables_total"] {
             facts.push(base(applier, "loaded"));
         }
+        facts.extend(names(&applier["rebases"], "tables copied again, to be taken over"));
+        facts.extend(names(&applier["isolated"], "tables left out, never copied"));
         facts.extend(sequences(applier));
         for key in ["conflicts", "replays"] {
             if applier[key].as_u64().unwrap_or(0) > 0 {
@@ -154,6 +163,12 @@ fn applier_facts(applier: &Value) -> Vec<String> {
         }
     }
     facts
+}
+
+/// A line that lists tables, if there are any.
+fn names(tables: &Value, what: &str) -> Option<String> {
+    let tables: Vec<&str> = tables.as_array()?.iter().filter_map(Value::as_str).collect();
+    (!tables.is_empty()).then(|| format!("{what}: {}", tables.join(", ")))
 }
 
 /// How many sequences follow, when one was last set, and which do not follow.

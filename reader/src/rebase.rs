@@ -1,0 +1,202 @@
+//! Copying tables again while the stream goes on.
+//!
+//! Owns the requests, from the question to the finished base. A request is in the log before it is
+//! answered, so it outlives this process; a base that replaces another carries two places. Before its
+//! *floor* every transaction is in it: the floor is a WAL position read before all transactions then open
+//! had ended, and only after that the snapshot is taken. At or after its *ceiling* none is: that position
+//! is read after the snapshot. What lies between, an applier tells apart by the snapshot. The invariant:
+//! nothing at or after a floor leaves the log before every destination has the base.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgtrail_log::{BaseTable, LogWriter, Lsn};
+use pgtrail_postgres::Session;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::sleep;
+use tokio_postgres::types::Type;
+
+use crate::base::{self, Again, BaseConfig};
+use crate::retention::{Floors, Fullness};
+use crate::retry::Retry;
+use crate::{Error, ReaderStatus};
+
+/// Somebody wants tables copied again.
+#[derive(Debug)]
+pub struct ResyncRequest {
+    /// Schema and name at the source.
+    pub tables: Vec<(String, String)>,
+    /// Told the tables that are now waiting (of a partitioned one its leaves), or why none is.
+    pub answer: oneshot::Sender<Result<Vec<String>, String>>,
+}
+
+/// See the module's documentation.
+pub(crate) struct Rebasing {
+    pub(crate) log: Arc<LogWriter>,
+    pub(crate) config: BaseConfig,
+    pub(crate) status: Arc<ReaderStatus>,
+    pub(crate) fullness: watch::Receiver<Fullness>,
+    pub(crate) floors: Floors,
+    /// True while nothing is left to copy.
+    pub(crate) copied: watch::Sender<bool>,
+}
+
+impl Rebasing {
+    /// Runs until told to stop. Ends by itself only with an error.
+    pub(crate) async fn run(
+        &self,
+        mut requests: mpsc::Receiver<ResyncRequest>,
+        mut stop: watch::Receiver<bool>,
+        retry: Retry,
+    ) -> Result<(), Error> {
+        let more = Notify::new();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => Ok(()),
+            () = self.accept(&mut requests, &more) => Ok(()),
+            error = self.work(&more, retry) => Err(error),
+        }
+    }
+
+    /// Takes requests in. Ends never: without anybody who could ask, nobody does.
+    async fn accept(&self, requests: &mut mpsc::Receiver<ResyncRequest>, more: &Notify) {
+        while let Some(ResyncRequest { tables, answer }) = requests.recv().await {
+            let accepted = self.take(&tables).await;
+            more.notify_one();
+            // Who asked may be gone; the request stands.
+            let _ =
+                answer.send(accepted.map_err(|error| crate::pipeline::Chain(&error).to_string()));
+        }
+        std::future::pending().await
+    }
+
+    async fn take(&self, tables: &[(String, String)]) -> Result<Vec<String>, Error> {
+        let session = base::open_session(&self.config).await?;
+        let mut found = Vec::new();
+        for (schema, name) in tables {
+            let selected = self.config.selection.contains(schema, name);
+            let leaves = match selected {
+                true => published_leaves(&session, &self.config.publication, schema, name).await?,
+                false => Vec::new(),
+            };
+            if leaves.is_empty() {
+                return Err(Error::NotReplicated { table: format!("{schema}.{name}") });
+            }
+            found.extend(leaves);
+        }
+        // Not before the copy has the next word: a sender of `true` would end a run that stops here.
+        self.copied.send_replace(false);
+        for table in &found {
+            self.log.request_rebase(table)?;
+        }
+        Ok(found.iter().map(shown).collect())
+    }
+
+    async fn work(&self, more: &Notify, mut retry: Retry) -> Error {
+        retry.connected();
+        loop {
+            let waiting = self.log.rebase_requests();
+            self.status.set_rebases(waiting.iter().map(shown).collect());
+            let Some(table) = waiting.first() else {
+                self.copied.send_replace(true);
+                more.notified().await;
+                continue;
+            };
+            self.copied.send_replace(false);
+            let began = Instant::now();
+            let error = match self.copy(table).await {
+                Ok(()) => {
+                    retry.worked(began.elapsed(), true);
+                    continue;
+                }
+                Err(Error::Base(error)) if error.is_of_table() => {
+                    let reason = error.chain();
+                    tracing::error!(
+                        table = shown(table),
+                        reason,
+                        "table cannot be copied again, and goes on as it is"
+                    );
+                    self.status.table_failed(&shown(table), &reason);
+                    match self.log.drop_rebase_request(table.relation) {
+                        Ok(()) => continue,
+                        Err(error) => return error.into(),
+                    }
+                }
+                Err(error) => error,
+            };
+            retry.worked(began.elapsed(), false);
+            let Some(pause) = retry.after(&error, Instant::now()) else { return error };
+            tracing::warn!(%error, "copying a table again was interrupted, will be tried again");
+            sleep(pause).await;
+        }
+    }
+
+    /// Copies one table.
+    async fn copy(&self, table: &BaseTable) -> Result<(), Error> {
+        let session = base::open_session(&self.config).await?;
+        // Held before it is asked for: the source's WAL is not behind what has arrived of it.
+        self.floors.hold(table.relation, self.log.mark().end_lsn);
+        let again = Again { floor: insert_lsn(&session).await?, before: next_xid(&session).await? };
+        tracing::info!(table = shown(table), floor = %again.floor, "copying a table again");
+        let copied = base::copy_again(
+            Arc::clone(&self.log),
+            &session,
+            table,
+            again,
+            Arc::clone(&self.status),
+            self.fullness.clone(),
+        );
+        let copied = copied.await;
+        // The base's header holds the floor by now, or the next try takes another.
+        self.floors.release(table.relation);
+        if !copied? {
+            tracing::info!(table = shown(table), "table is gone, and not copied again");
+            self.log.drop_rebase_request(table.relation)?;
+        }
+        self.status.table_works(&shown(table));
+        Ok(())
+    }
+}
+
+/// The table, or the leaves of a partitioned one, as far as they are published.
+async fn published_leaves(
+    session: &Session,
+    publication: &str,
+    schema: &str,
+    name: &str,
+) -> Result<Vec<BaseTable>, Error> {
+    let sql = "with recursive tree as ( \
+           select c.oid, c.relkind from pg_catalog.pg_class c \
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+           where n.nspname = $2 and c.relname = $3 \
+           union all \
+           select c.oid, c.relkind from tree t \
+           join pg_catalog.pg_inherits i on i.inhparent = t.oid and t.relkind = 'p' \
+           join pg_catalog.pg_class c on c.oid = i.inhrelid) \
+         select c.oid, n.nspname::text, c.relname::text from tree \
+         join pg_catalog.pg_get_publication_tables($1) p on p.relid = tree.oid \
+         join pg_catalog.pg_class c on c.oid = tree.oid \
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+         where tree.relkind = 'r'";
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(&publication, Type::TEXT), (&schema, Type::TEXT), (&name, Type::TEXT)];
+    let rows =
+        session.query_typed(sql, &parameters).await.map_err(pgtrail_postgres::Error::from)?;
+    let table = |row: &tokio_postgres::Row| {
+        Ok(BaseTable { relation: row.try_get(0)?, schema: row.try_get(1)?, name: row.try_get(2)? })
+    };
+    let tables: Result<_, tokio_postgres::Error> = rows.iter().map(table).collect();
+    Ok(tables.map_err(pgtrail_postgres::Error::from)?)
+}
+
+async fn insert_lsn(session: &Session) -> Result<Lsn, Error> {
+    let sql = "select pg_catalog.pg_current_wal_insert_lsn()::text";
+    Ok(base::lsn_of(session, sql).await?)
+}
+
+async fn next_xid(session: &Session) -> Result<pgtrail_log::Xid, Error> {
+    Ok(base::current_snapshot(session).await?.xmax())
+}
+
+fn shown(table: &BaseTable) -> String {
+    format!("{}.{}", table.schema, table.name)
+}
