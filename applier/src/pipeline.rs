@@ -264,6 +264,7 @@ impl Pipeline {
             self.follower.identity().incarnation,
             checkpoint,
         );
+        copy.rebased(rebases.rebased());
         let pid = destination.pid;
         let mapping = self.config.mapping.clone();
         let status = Arc::clone(&self.status);
@@ -304,7 +305,7 @@ impl Pipeline {
                         () = tokio::time::sleep(sequences.due_in()), if !in_transaction => {
                             let setting = sequences.keep_up(&applying.destination.session);
                             guard.watch(pid, setting).await?;
-                            rebases.look().await?;
+                            rebases.keep_up().await?;
                             continue;
                         }
                         () = rebases.wait(), if !in_transaction => continue,
@@ -374,6 +375,7 @@ impl Pipeline {
                 rebases.reached(reached);
                 guard.watch(pid, copy.keep_up(&applying.destination.session)).await?;
                 guard.watch(pid, sequences.keep_up(&applying.destination.session)).await?;
+                rebases.keep_up().await?;
             }
             if *self.shutdown.borrow() {
                 break Outcome::Stopped;

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pgtrail_log::{BaseHeader, Epoch, Isolated, LogFollower, Lsn, Position};
 use pgtrail_postgres::Session;
@@ -31,6 +32,9 @@ use crate::seat::Seat;
 use crate::session::Applying;
 use crate::status::ApplierStatus;
 use crate::target::Target;
+
+/// How often the log is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A round of replay with fewer changes than this is nearly level: the rest will be quick.
 const NEARLY_LEVEL: usize = 20_000;
@@ -63,6 +67,7 @@ pub(crate) struct Rebases {
     ties: Ties,
     /// Number of bases in the log when it was last looked at.
     looked: Option<u32>,
+    next_look: Instant,
     /// All that replace another, by number.
     bases: BTreeMap<u64, BaseHeader>,
     /// Tables that the initial copy left out, by relation.
@@ -86,6 +91,7 @@ impl Rebases {
         let mut rebases = Rebases {
             ties,
             looked: None,
+            next_look: Instant::now(),
             bases: BTreeMap::new(),
             isolated: HashMap::new(),
             begun: BTreeSet::new(),
@@ -105,8 +111,17 @@ impl Rebases {
         Ok(rebases)
     }
 
+    /// Takes in what the log has got, if a look is due.
+    pub(crate) async fn keep_up(&mut self) -> Result<(), Error> {
+        if self.next_look > Instant::now() {
+            return Ok(());
+        }
+        self.look().await
+    }
+
     /// Takes in what the log has got.
     pub(crate) async fn look(&mut self) -> Result<(), Error> {
+        self.next_look = Instant::now() + LOOK_EVERY;
         let (follower, looked) = (Arc::clone(&self.ties.follower), self.looked);
         let read = tokio::task::spawn_blocking(move || {
             let mark = follower.mark()?;

@@ -2,7 +2,7 @@
 
 use pgtrail_log::Disposition;
 use pgtrail_postgres::ConnInfo;
-use pgtrail_reader::base::{Error, Outcome};
+use pgtrail_reader::base::Outcome;
 use pgtrail_tests::{Proxy, wait_until};
 
 use crate::copies::{Copies, SOON};

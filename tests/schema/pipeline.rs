@@ -7,6 +7,7 @@ use pgtrail_tests::{Database, Link, LinkBuilder, pair, seed, wait_until};
 use rand::Rng;
 
 use super::dump::{self, assert_same};
+use super::fixture;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -152,4 +153,52 @@ async fn tables_that_are_there_are_somebodys() {
     );
     reader.terminate();
     reader.wait(WITHIN).await.expect(0);
+}
+
+/// Runs a statement for every ordinary table with an identity, and one for every partition.
+fn for_every_table(identity: &str, partition: &str) -> String {
+    format!(
+        "do $do$ declare t record; begin
+           for t in select pg_catalog.format('%I.%I', n.nspname, c.relname) as name, c.relispartition as leaf,
+               (select pg_catalog.quote_ident(a.attname) from pg_attribute a where a.attrelid = c.oid and a.attnum = 1) as first
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.relkind = 'r' and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'pgtrail')
+           loop
+             if t.leaf then execute replace('{partition}', '@t', t.name);
+             else execute replace(replace('{identity}', '@t', t.name), '@k', t.first); end if;
+           end loop; end $do$"
+    )
+}
+
+/// Names that try to be something else, in the schema, the copy, the changes, sequences and a resync.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_names_all_the_way() {
+    let name = fresh_name();
+    for cluster in [&pair().source, &pair().destination] {
+        fixture::make_roles(cluster).await;
+    }
+    let source = pair().source.create_database(&name).await;
+    let destination = pair().destination.create_database(&name).await;
+    fixture::make(&source, "names").await;
+    let insert = "insert into @t (c) select chr(64 + n) from generate_series(1, 20) n";
+    source.exec(&for_every_table(insert, "insert into @t values (1)")).await;
+    let accept = "accept = [\"materialized-views\", \"foreign-tables\", \"replica-identity\"]";
+    let builder = Link::between(&source, &destination)
+        .configured(|pipeline| pipeline.top(STAGES).line("precheck", accept));
+    let mut link = builder.start().await;
+    link.settle().await;
+    let updates = "update @t set c = c || ''!'' where @k % 2 = 0; delete from @t where @k = 7; \
+                   insert into @t (c) values (''new'')";
+    link.apply(&for_every_table(
+        updates,
+        "insert into @t values (1); delete from @t where ctid = ''(0,1)''",
+    ))
+    .await;
+    let table = "\"x;drop table y;--\".\"x;drop table y;--t\"";
+    destination.exec(&format!("update {table} set c = 'drifted'")).await;
+    let done = link.pipeline.run(&["resync", "--wait", table]).await;
+    assert_eq!(done.stdout, "x;drop table y;--.x;drop table y;--t is copied again\n");
+    link.settle().await;
+    link.pipeline.run(&["schema", "diff"]).await;
+    link.finish().await;
 }

@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(arguments, ["--config", "/x.toml", "--log-format", "json", "-v", "-v"]);
     }
 
-    const COMMANDS: [&[&str]; 14] = [
+    const COMMANDS: [&[&str]; 15] = [
         &["demo"],
         &["precheck"],
         &["grants"],
@@ -216,6 +216,7 @@ mod tests {
         &["reader"],
         &["applier"],
         &["status"],
+        &["resync"],
         &["log", "dump"],
         &["log", "check"],
         &["log", "stat"],

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use pgtrail_log::{BaseHeader, CopyFormat, DurableMark, Identity, LogFollower};
+use pgtrail_log::{BaseHeader, CopyFormat, DurableMark, Identity, LogFollower, SequenceValues};
 use serde_json::{Value, json};
 
 use super::{OpenLog, Which};
@@ -46,6 +46,7 @@ struct Facts {
     identity: Identity,
     mark: DurableMark,
     bases: Vec<BaseHeader>,
+    sequences: Option<SequenceValues>,
     bytes: u64,
 }
 
@@ -55,6 +56,7 @@ impl Facts {
             identity: follower.identity().clone(),
             mark: follower.mark()?,
             bases: follower.bases()?,
+            sequences: follower.sequences()?.map(|(_, values)| values),
             bytes: directory_bytes(dir),
         })
     }
@@ -75,6 +77,8 @@ impl Facts {
             "end_lsn": self.mark.end_lsn.to_string(),
             "relations": self.mark.relations,
             "initial_complete": self.mark.initial_complete,
+            "sequences": self.sequences.as_ref().map(|sequences| sequences.values.len()),
+            "sequences_as_of": self.sequences.as_ref().map(|_| self.mark.sequences.as_of.to_string()),
             "bytes": self.bytes,
             "bases": bases,
         })
@@ -99,13 +103,18 @@ impl Facts {
         line("relation versions", &self.mark.relations);
         let initial = if self.mark.initial_complete { "complete" } else { "not complete yet" };
         line("initial copy", &initial);
+        if let Some(sequences) = &self.sequences {
+            let count = sequences.values.len();
+            line("sequences", &format!("{count}, as of {}", self.mark.sequences.as_of));
+        }
         line("size", &show_size(self.bytes));
         for base in &self.bases {
             let rows = format!("{} rows, {}", base.rows, show_size(base.raw_bytes));
             let purged = if base.purged { ", rows purged" } else { "" };
+            let again = if base.rebase.is_some() { ", copied again" } else { "" };
             let _ = writeln!(
                 text,
-                "base {:<13} {}.{}: {rows}, snapshot {}{purged}",
+                "base {:<13} {}.{}: {rows}, snapshot {}{again}{purged}",
                 base.id, base.shape.schema, base.shape.name, base.snapshot
             );
         }
@@ -129,5 +138,7 @@ pub(super) fn base_json(base: &BaseHeader) -> Value {
         "format": format,
         "snapshot": base.snapshot.to_string(),
         "purged": base.purged,
+        "floor": base.rebase.map(|rebase| rebase.floor.to_string()),
+        "ceiling": base.rebase.map(|rebase| rebase.ceiling.to_string()),
     })
 }
