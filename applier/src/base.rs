@@ -18,10 +18,11 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 
 use crate::Error;
-use crate::config::ApplierConfig;
+use crate::config::{ApplierConfig, OnExisting};
 use crate::destination::Destination;
 use crate::group::BaseSnapshots;
 use crate::guard::{Guard, stop_asked};
+use crate::keep;
 use crate::seat::Seat;
 use crate::statement::encode::{COPY_HEADER, COPY_TRAILER};
 use crate::statement::{copy_in, written};
@@ -99,6 +100,7 @@ impl Loading<'_> {
                     seat: self.seat.clone(),
                     status: Arc::clone(self.status),
                     guard: self.guard.clone(),
+                    keep: self.config.on_existing == OnExisting::Keep,
                 };
                 workers.spawn(async move {
                     let id = base.id;
@@ -297,6 +299,8 @@ struct Loader {
     seat: Seat,
     status: Arc<ApplierStatus>,
     guard: Guard,
+    /// Rows that are there stay.
+    keep: bool,
 }
 
 impl Loader {
@@ -371,7 +375,7 @@ impl Loader {
             return Ok(*progress);
         }
         let sql = format!("select from {} limit 1", target.only());
-        if !session.query_typed(&sql, &[]).await?.is_empty() {
+        if !self.keep && !session.query_typed(&sql, &[]).await?.is_empty() {
             return Err(Error::NotEmpty { relation: target.relation() });
         }
         let sql = "insert into pgtrail.base_load (pipeline, destination, base_id, relation) \
@@ -405,7 +409,7 @@ impl Loader {
         if base.shape.columns.is_empty() {
             return load_rows_without_columns(session, target, base).await;
         }
-        let staged = needs_stage(target);
+        let staged = self.keep || needs_stage(target);
         let text = if staged {
             session.batch_execute(&create_stage(session, target).await?).await?;
             copy_to_stage(target, base.format)
@@ -446,7 +450,10 @@ impl Loader {
                 return Err(Error::Bug(format!("{copied} of {rows} base rows were copied")));
             }
         }
-        if staged {
+        if self.keep {
+            let added = session.execute(&keep::empty_stage(target, STAGE), &[]).await;
+            keep::tell(target, rows, added.map_err(rejected)?);
+        } else if staged {
             session.batch_execute(&empty_stage(target)).await.map_err(rejected)?;
         }
         Ok((next, rows))

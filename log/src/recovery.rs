@@ -48,6 +48,7 @@ pub(crate) struct Contents {
     pub(crate) watermark: Lsn,
     pub(crate) purged: PurgedTo,
     pub(crate) schema: Option<SchemaMessage>,
+    pub(crate) final_lsn: Option<Lsn>,
     pub(crate) initial_set: Option<InitialSet>,
     pub(crate) bases_begun: u64,
     pub(crate) bases: BTreeMap<u64, BaseHeader>,
@@ -66,6 +67,7 @@ impl Contents {
             watermark: Lsn::INVALID,
             purged: read_purged(store)?,
             schema: read_meta(store, meta::SCHEMA)?,
+            final_lsn: read_final_lsn(store)?,
             initial_set: read_initial_set(store)?,
             bases_begun: 0,
             bases: read_bases(store)?,
@@ -236,6 +238,11 @@ pub(crate) fn read_purged(store: &Store) -> Result<PurgedTo, Error> {
 
 pub(crate) fn read_initial_set(store: &Store) -> Result<Option<InitialSet>, Error> {
     Ok(read_meta::<InitialSetMessage>(store, meta::INITIAL_SET)?.map(InitialSet::from))
+}
+
+/// Where the changes end, once that is decided.
+pub(crate) fn read_final_lsn(store: &Store) -> Result<Option<Lsn>, Error> {
+    Ok(read_meta::<Counter>(store, meta::FINAL_LSN)?.map(|counter| Lsn::new(counter.value)))
 }
 
 /// The source's schema, if the log has it.

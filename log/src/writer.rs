@@ -6,6 +6,7 @@
 //! durable is then unknown to this process, and only opening the log again can tell.
 
 mod base;
+mod final_lsn;
 pub(crate) mod pending;
 mod purge;
 mod schema;
@@ -91,6 +92,7 @@ struct State {
     connection: u64,
     accounts: HashMap<PendingKey, PendingAccount>,
     has_schema: bool,
+    final_lsn: Option<Lsn>,
     initial_set: Option<InitialSet>,
     bases_begun: u64,
     bases: BTreeMap<u64, BaseHeader>,
@@ -253,6 +255,7 @@ impl Shared {
             connection: contents.connection,
             accounts: HashMap::new(),
             has_schema: contents.schema.is_some(),
+            final_lsn: contents.final_lsn,
             initial_set: contents.initial_set,
             bases_begun: contents.bases_begun,
             bases: contents.bases,

@@ -8,6 +8,7 @@
 //! The invariant: `received_lsn >= durable_lsn >= confirmed_flush_lsn`, and whatever was confirmed is
 //! in the log after any crash.
 
+mod alone;
 mod confirm;
 mod copy;
 mod positions;
@@ -27,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use self::confirm::Confirmer;
-use self::copy::Copy;
+use self::copy::{Copy, Told};
 use self::positions::Positions;
 use self::receive::{Ended, Links, Receiver};
 use self::writer::{LogQueue, Writing};
@@ -119,7 +120,16 @@ async fn run_on(
     let queue = Arc::new(LogQueue::default());
     let mut writing = Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
 
+    if !config.copy && !config.changes {
+        return alone::run(&config, &log, &status, stop).await;
+    }
+    let last = log.final_lsn().filter(|_| !config.changes);
     let copied = log.initial_set().is_some_and(|set| set.complete);
+    if copied && last.is_some_and(|last| log.mark().end_lsn >= last) {
+        tracing::info!("the copy is complete");
+        return Ok(());
+    }
+    let (last, is_last) = watch::channel(last);
     let (copied, is_copied) = watch::channel(copied);
     let (fullness, is_full) = watch::channel(Fullness::Room);
     let (connected, is_connected) = watch::channel(false);
@@ -135,7 +145,7 @@ async fn run_on(
         &config,
         Arc::clone(&status),
         is_connected,
-        copied,
+        Told { copied, last },
         is_full.clone(),
     );
     let links = Links {
@@ -145,6 +155,7 @@ async fn run_on(
         status: Arc::clone(&status),
         durable: durable_mark,
         copied: is_copied,
+        last: is_last,
         fullness: is_full,
     };
     let mut pipeline = Pipeline::new(config, &log, Arc::clone(&status), links, connected);

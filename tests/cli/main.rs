@@ -8,3 +8,4 @@ mod logs;
 mod processes;
 mod refusals;
 mod setup;
+mod stages;

@@ -29,7 +29,7 @@ async fn databases() -> (Database, Database) {
     (source, destination)
 }
 
-async fn traces(database: &Database) -> Vec<String> {
+pub(crate) async fn traces(database: &Database) -> Vec<String> {
     database.connect().await.texts(TRACES).await
 }
 

@@ -128,12 +128,25 @@ pub(crate) fn of_source(config: &Config, source: &Source, role: &str) -> Grants 
 }
 
 /// For a destination.
-pub(crate) fn of_destination(source: &Source, destination: &Destination, role: &str) -> Grants {
+pub(crate) fn of_destination(
+    config: &Config,
+    source: &Source,
+    destination: &Destination,
+    role: &str,
+) -> Grants {
     let mut grants = Grants::default();
     let server = &destination.server;
     grants.role(role, "login");
     let name = quote_ident(role);
     grants.run(format!("grant connect on database {} to {name}", quote_ident(&server.database)));
+    if config.makes_schema() {
+        let database = quote_ident(&server.database);
+        grants.run(format!("grant create on database {database} to {name}"));
+        grants.note(
+            "the role will own what the stage \"schema\" makes, unless the source's owner exists \
+             there as well and the role is a member of it",
+        );
+    }
     let tables: Vec<&Table> =
         source.tables.iter().filter_map(|table| destination.table_for(table)).collect();
     grants.tables(role, "select, insert, update, delete, truncate", &tables);

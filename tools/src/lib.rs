@@ -17,6 +17,7 @@ mod logging;
 mod precheck;
 mod process;
 mod publication;
+mod release;
 pub mod render;
 mod servers;
 mod source;

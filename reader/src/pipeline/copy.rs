@@ -4,19 +4,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgtrail_log::LogWriter;
+use pgtrail_log::{LogWriter, Lsn};
+use pgtrail_postgres::{ConnInfo, SessionSettings, connect};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::base::{self, BaseConfig, Outcome};
+use crate::config::reachable;
 use crate::retention::Fullness;
 use crate::retry::Retry;
 use crate::{Error, ReaderConfig, ReaderStatus, schema};
 
 /// How long a copy that was told to stop may take to do so.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the rest of the pipeline hears of the copy.
+pub(super) struct Told {
+    /// Becomes true when all of it is in the log.
+    pub(super) copied: watch::Sender<bool>,
+    /// Where changes end, if they are to; known before `copied`.
+    pub(super) last: watch::Sender<Option<Lsn>>,
+}
 
 /// The task of the initial copy.
 pub(super) struct Copy {
@@ -26,19 +36,19 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Begins, on `runtime`, when `connected` becomes true; `copied` becomes true when all of it is in the log.
+    /// Begins, on `runtime`, when `connected` becomes true.
     pub(super) fn start(
         runtime: &Handle,
         log: Arc<LogWriter>,
         config: &ReaderConfig,
         status: Arc<ReaderStatus>,
         mut connected: watch::Receiver<bool>,
-        copied: watch::Sender<bool>,
+        told: Told,
         fullness: watch::Receiver<Fullness>,
     ) -> Copy {
         let (stop, is_stopped) = watch::channel(false);
         let retry = Retry::new(config.connect_retry, config.error_retry);
-        let (schema, rows) = (config.schema, config.copy);
+        let parts = Parts { schema: config.schema, rows: config.copy, changes: config.changes };
         let config = BaseConfig {
             conninfo: config.conninfo.clone(),
             jobs: config.copy_jobs,
@@ -51,11 +61,11 @@ impl Copy {
                 Ok(_) = connected.wait_for(|connected| *connected) => {}
                 _ = told_to_stop.wait_for(|stop| *stop) => return Ok(()),
             }
-            let parts = Parts { schema, rows };
             if copy(&log, &parts, &config, &status, &fullness, is_stopped, retry).await?
                 == Outcome::Complete
             {
-                copied.send_replace(true);
+                told.last.send_replace(log.final_lsn().filter(|_| !parts.changes));
+                told.copied.send_replace(true);
             }
             Ok(())
         });
@@ -90,6 +100,27 @@ impl Copy {
 struct Parts {
     schema: bool,
     rows: bool,
+    changes: bool,
+}
+
+/// What comes after the rows: the place where changes end is where the source is now. Whatever a base
+/// has of a transaction has committed before.
+async fn conclude(log: &Arc<LogWriter>, parts: &Parts, conninfo: &ConnInfo) -> Result<(), Error> {
+    if parts.changes || log.final_lsn().is_some() {
+        return Ok(());
+    }
+    fail::fail_point!("reader::copy::before_conclusion");
+    let session = connect(conninfo, SessionSettings::pinned()).await?;
+    let asked = session.query_one("select pg_catalog.pg_current_wal_insert_lsn()::text", &[]).await;
+    let text: String =
+        asked.and_then(|row| row.try_get(0)).map_err(pgtrail_postgres::Error::from)?;
+    let lsn: Lsn = text.parse().map_err(|_| Error::Invariant("the source's LSN is none"))?;
+    let (log, lsn) = (Arc::clone(log), reachable(lsn));
+    let decided = tokio::task::spawn_blocking(move || log.decide_final_lsn(lsn)).await;
+    decided.map_err(|_| Error::Invariant("deciding where changes end panicked"))??;
+    fail::fail_point!("reader::copy::after_conclusion");
+    tracing::info!(%lsn, "the copy is complete; changes up to here belong to it");
+    Ok(())
 }
 
 /// What comes before the rows.
@@ -104,7 +135,7 @@ async fn prepare(log: &Arc<LogWriter>, parts: &Parts, config: &BaseConfig) -> Re
 }
 
 /// Without a copy the initial set is empty, and complete.
-async fn plan_nothing(log: &Arc<LogWriter>) -> Result<(), Error> {
+pub(super) async fn plan_nothing(log: &Arc<LogWriter>) -> Result<(), Error> {
     let log = Arc::clone(log);
     let planned = tokio::task::spawn_blocking(move || {
         log.plan_initial_set(&[])?;
@@ -134,10 +165,16 @@ async fn copy(
         let ended = match prepared {
             Err(error) => Err(error),
             Ok(()) => {
-                let (log, status) = (Arc::clone(log), Arc::clone(status));
+                let (own, status) = (Arc::clone(log), Arc::clone(status));
                 let copied =
-                    base::copy_initial(log, config, status, fullness.clone(), stop.clone());
-                copied.await.map_err(Error::from)
+                    base::copy_initial(own, config, status, fullness.clone(), stop.clone());
+                match copied.await {
+                    Ok(Outcome::Complete) => {
+                        let concluded = conclude(log, parts, &config.conninfo).await;
+                        concluded.map(|()| Outcome::Complete)
+                    }
+                    ended => ended.map_err(Error::from),
+                }
             }
         };
         let error = match ended {

@@ -45,7 +45,7 @@ impl Grants {
         let role = self.destination_role.as_ref().unwrap_or(&self.role);
         for (name, side) in &facts.destinations {
             let Some(destination) = side.known() else { return Err(unknown(facts)) };
-            parts.push((name.clone(), of_destination(source, destination, role)));
+            parts.push((name.clone(), of_destination(&config, source, destination, role)));
         }
         to_stdout(|out| match self.json {
             true => Ok(writeln!(out, "{:#}", json(&parts))?),
