@@ -13,6 +13,7 @@ pub mod control;
 mod dismantle;
 mod failure;
 mod grants;
+mod inventory;
 mod logging;
 mod precheck;
 mod process;

@@ -221,27 +221,28 @@ impl<'a> Plan<'a> {
         )
         .await
         .context("create schema pgtrail at the source")?;
+        step("init::registered")?;
         self.give_identities().await?;
+        step("init::identities_given")?;
         if !self.is_publication_given {
             self.publish().await?;
         }
-        for (index, destination) in self.destinations.iter().enumerate() {
-            made.seats.push(index);
-            destination.seat(&config.name).await?;
-        }
+        step("init::published")?;
+        self.seat(made).await?;
+        step("init::seated")?;
         let identity = self.create_slot().await?;
+        step("init::slot_made")?;
         made.log = true;
         LogWriter::create(&config.log.dir, &identity).context("create the change log")?;
+        step("init::log_made")?;
         let incarnation = identity.incarnation.to_string();
         Ok(source::complete(&self.source, &config.name, &incarnation).await?)
     }
 
     /// For the schema alone nothing is made at the source: no slot, no publication.
     async fn carry_out_alone(&self, made: &mut Made) -> anyhow::Result<()> {
-        for (index, destination) in self.destinations.iter().enumerate() {
-            made.seats.push(index);
-            destination.seat(&self.config.name).await?;
-        }
+        self.seat(made).await?;
+        step("init::seated")?;
         let sql = self.source.capabilities().snapshot_query();
         let row = self.source.query_one(&sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
         let snapshot: String = row.try_get(0)?;
@@ -285,6 +286,14 @@ impl<'a> Plan<'a> {
         let sql = publication::publication_sql(&name, &self.coverage, capabilities);
         let done = self.source.batch_execute(&sql).await;
         done.map_err(pgtrail_postgres::Error::from).context("create the publication")
+    }
+
+    async fn seat(&self, made: &mut Made) -> anyhow::Result<()> {
+        for (index, destination) in self.destinations.iter().enumerate() {
+            made.seats.push(index);
+            destination.seat(&self.config.name).await?;
+        }
+        Ok(())
     }
 
     async fn seat_destinations(&self) -> anyhow::Result<()> {
@@ -414,6 +423,12 @@ impl<'a> Plan<'a> {
             say(format_args!("could not undo: {what}: {error:#}"));
         }
     }
+}
+
+/// A place where a test lets init fail.
+fn step(_name: &'static str) -> anyhow::Result<()> {
+    fail::fail_point!(_name, |_| Err(anyhow::anyhow!("failed at {_name}")));
+    Ok(())
 }
 
 impl Destination {
