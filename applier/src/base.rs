@@ -26,7 +26,7 @@ use self::load::{Load, Loader};
 use self::progress::Progress;
 use self::view::{Chosen, View};
 use crate::Error;
-use crate::config::ApplierConfig;
+use crate::config::{ApplierConfig, OnExisting};
 use crate::destination::Destination;
 use crate::group::BaseSnapshots;
 use crate::guard::{Guard, stop_asked};
@@ -80,7 +80,7 @@ impl Loading<'_> {
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
         let mut workers: JoinSet<Worker> = JoinSet::new();
         let mut idle: Vec<Destination> = Vec::new();
-        let mut view = View::default();
+        let mut view = View::new(self.config.on_existing == OnExisting::Keep);
         let (mut looks, mut looked) = (0u64, None::<Instant>);
         loop {
             if looked.is_none_or(|looked| looked.elapsed() >= OPEN_POLL) {
@@ -153,6 +153,7 @@ impl Loading<'_> {
             seat: self.seat.clone(),
             status: Arc::clone(self.status),
             guard: self.guard.clone(),
+            keep: self.config.on_existing == OnExisting::Keep,
         }
     }
 

@@ -5,6 +5,8 @@ use pgtrail_log::Lsn;
 use pgtrail_postgres::ConnInfo;
 use pgtrail_postgres::mapping::Mapping;
 
+use crate::conflict::Policies;
+
 /// What an applier is to do.
 #[derive(Clone, Debug)]
 pub struct ApplierConfig {
@@ -22,8 +24,14 @@ pub struct ApplierConfig {
     pub stop_at: Option<StopAt>,
     /// How much is applied in one destination transaction.
     pub group: GroupBounds,
+    /// What comes after the initial state.
+    pub extent: Extent,
     /// Whether the schema is made from the log.
     pub schema: bool,
+    /// What becomes of what is at the destination already.
+    pub on_existing: OnExisting,
+    /// What is done about conflicts.
+    pub policies: Policies,
     /// How many tables of the base are loaded side by side.
     pub copy_jobs: usize,
     /// How long an unreachable destination is tried again, once it has been connected to.
@@ -52,7 +60,10 @@ impl ApplierConfig {
             mapping: Mapping::identity(),
             stop_at: None,
             group: GroupBounds::default(),
+            extent: Extent::Changes,
             schema: false,
+            on_existing: OnExisting::Fail,
+            policies: Policies::default(),
             copy_jobs: 2,
             connect_retry: Duration::from_secs(12 * 3600),
             error_retry: Duration::from_secs(600),
@@ -65,6 +76,27 @@ impl ApplierConfig {
     pub(crate) fn follower_dir(&self) -> PathBuf {
         self.log_dir.join("followers").join(&self.destination)
     }
+}
+
+/// What becomes of tables and rows that are at the destination before pgtrail comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnExisting {
+    /// Nothing is touched: the applier halts.
+    #[default]
+    Fail,
+    /// Tables stay as they are, and so does a row where the copy has one of the same key.
+    Keep,
+}
+
+/// What comes after the initial state, by the stages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// Every change, for as long as it lasts.
+    Changes,
+    /// Changes up to where the source was when the copy had ended, which the log tells.
+    Copy,
+    /// Nothing.
+    Schema,
 }
 
 /// Where an applier is to stop by itself.

@@ -1,8 +1,8 @@
 //! The one place that decides what happens when a row at the destination does not agree with a change.
 //!
 //! Detection is the session's: it replays a group row by row and hands over what it saw. The decision
-//! is made here, from plain values. Today there is one: stop and tell. The invariant: no conflict is
-//! passed over.
+//! is made here, from plain values: stop and tell, or let the source's row win. The invariant: no
+//! conflict is passed over; what was not stopped at is counted.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use pgtrail_log::Position;
 use crate::Error;
 
 /// How a change and the destination's rows disagree, in PostgreSQL's own words (`conflict.h`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ConflictKind {
     /// An insert meets a row with the same unique values.
     InsertExists,
@@ -61,6 +61,39 @@ impl fmt::Display for ConflictKind {
     }
 }
 
+/// What is done about a kind of conflict, in pglogical's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// Stop and tell.
+    #[default]
+    Error,
+    /// The source's row wins: it takes the place of the one in its way, or is added where there is
+    /// none.
+    ApplyRemote,
+}
+
+/// The policies of a destination. Kinds that are not named here are always an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Policies {
+    /// For inserts that meet a row with the same key.
+    pub insert_exists: Policy,
+    /// For updates that find no row.
+    pub update_missing: Policy,
+}
+
+impl Policies {
+    /// The policy for a kind.
+    pub fn of(&self, kind: ConflictKind) -> Policy {
+        match kind {
+            ConflictKind::InsertExists => self.insert_exists,
+            ConflictKind::UpdateMissing => self.update_missing,
+            ConflictKind::UpdateExists
+            | ConflictKind::DeleteMissing
+            | ConflictKind::MultipleUniqueConflicts => Policy::Error,
+        }
+    }
+}
+
 /// A disagreement as the session saw it. It holds names and places, never values.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Conflict {
@@ -71,6 +104,15 @@ pub(crate) struct Conflict {
     pub constraint: Option<String>,
     /// The change.
     pub position: Option<Position>,
+    /// Why the policy could not be followed, where there is more to say.
+    pub obstacle: Option<&'static str>,
+}
+
+impl Conflict {
+    pub(crate) fn into_error(self) -> Error {
+        let Conflict { kind, relation, constraint, position, obstacle } = self;
+        Error::Conflict { kind, relation, constraint, position, obstacle }
+    }
 }
 
 /// What to do about a conflict.
@@ -78,12 +120,16 @@ pub(crate) struct Conflict {
 pub(crate) enum Resolution {
     /// Stop with this error.
     Halt(Error),
+    /// Apply the group once more, and let the source's rows win where the policies say so.
+    ApplyRemote,
 }
 
-/// Decides.
-pub(crate) fn resolve(conflict: Conflict) -> Resolution {
-    let Conflict { kind, relation, constraint, position } = conflict;
-    Resolution::Halt(Error::Conflict { kind, relation, constraint, position })
+/// Decides. `resolved`: the policies were followed already, and this is what is left.
+pub(crate) fn resolve(conflict: Conflict, policies: &Policies, resolved: bool) -> Resolution {
+    match policies.of(conflict.kind) {
+        Policy::ApplyRemote if !resolved => Resolution::ApplyRemote,
+        Policy::ApplyRemote | Policy::Error => Resolution::Halt(conflict.into_error()),
+    }
 }
 
 /// What a row operation was meant to do.
@@ -141,16 +187,38 @@ mod tests {
         assert_eq!(judge_sqlstate(Intent::Delete, "23503"), None, "a foreign key");
     }
 
+    const KINDS: [ConflictKind; 5] = [
+        ConflictKind::InsertExists,
+        ConflictKind::UpdateExists,
+        ConflictKind::UpdateMissing,
+        ConflictKind::DeleteMissing,
+        ConflictKind::MultipleUniqueConflicts,
+    ];
+
+    fn conflict(kind: ConflictKind) -> Conflict {
+        let relation = "sales.orders".to_owned();
+        Conflict { kind, relation, constraint: None, position: None, obstacle: None }
+    }
+
     #[test]
-    fn every_conflict_halts() {
-        let conflict = Conflict {
-            kind: ConflictKind::DeleteMissing,
-            relation: "sales.orders".to_owned(),
-            constraint: None,
-            position: None,
-        };
-        let Resolution::Halt(error) = resolve(conflict);
-        assert_eq!(error.to_string(), "conflict delete_missing on relation sales.orders");
-        assert_eq!(error.code(), Some("PGT-0406"));
+    fn by_default_every_conflict_halts() {
+        for kind in KINDS {
+            let found = resolve(conflict(kind), &Policies::default(), false);
+            let Resolution::Halt(error) = found else { panic!("{kind} is passed over") };
+            assert_eq!(error.to_string(), format!("conflict {kind} on relation sales.orders"));
+            assert_eq!(error.code(), Some("PGT-0406"));
+        }
+    }
+
+    #[test]
+    fn the_sources_row_wins_only_where_it_is_said_and_once() {
+        let all =
+            Policies { insert_exists: Policy::ApplyRemote, update_missing: Policy::ApplyRemote };
+        for kind in KINDS {
+            let named = matches!(kind, ConflictKind::InsertExists | ConflictKind::UpdateMissing);
+            let first = resolve(conflict(kind), &all, false);
+            assert_eq!(matches!(first, Resolution::ApplyRemote), named, "{kind}");
+            assert!(matches!(resolve(conflict(kind), &all, true), Resolution::Halt(_)), "{kind}");
+        }
     }
 }

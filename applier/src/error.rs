@@ -53,6 +53,7 @@ pub enum Error {
         relation: String,
         constraint: Option<String>,
         position: Option<Position>,
+        obstacle: Option<&'static str>,
     },
     /// The destination refused a change for a reason other than a conflict.
     #[error(
@@ -192,7 +193,10 @@ impl Error {
                  destination."
             }
             Error::Fenced => "Only one of them may run. Stop one, then start this one again.",
-            Error::Conflict { kind, .. } => kind.hint(),
+            Error::Conflict { kind, obstacle: Some(obstacle), .. } => {
+                return Some(format!("{obstacle} {}", kind.hint()));
+            }
+            Error::Conflict { kind, obstacle: None, .. } => kind.hint(),
             Error::Rejected { .. } => {
                 "Compare the table's constraints, types and triggers on both sides; the \
                  destination's server log has the full message. Mend the destination and start again."

@@ -15,6 +15,7 @@ mod feed;
 mod fold;
 mod group;
 mod guard;
+mod keep;
 mod keyless;
 mod oids;
 mod pipeline;
@@ -34,8 +35,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-pub use config::{ApplierConfig, GroupBounds, StopAt};
-pub use conflict::ConflictKind;
+pub use config::{ApplierConfig, Extent, GroupBounds, OnExisting, StopAt};
+pub use conflict::{ConflictKind, Policies, Policy};
 pub use error::Error;
 pub use status::{ApplierState, ApplierStatus, SequenceState};
 

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::base::{Loaded, Loading};
 use crate::checkpoint::Copy;
-use crate::config::{ApplierConfig, StopAt};
+use crate::config::{ApplierConfig, Extent, StopAt};
 use crate::destination::Destination;
 use crate::feed::{Fed, Feed, FeedConfig};
 use crate::group::{BaseSnapshots, Part};
@@ -183,8 +183,38 @@ impl Pipeline {
         if self.config.schema && !self.make_schema(&seat, Half::Rest).await? {
             return Ok(Outcome::Stopped);
         }
+        match self.config.extent {
+            Extent::Changes => {}
+            Extent::Schema => return Ok(Outcome::Done),
+            Extent::Copy if self.stop_at.is_some() => {}
+            Extent::Copy => {
+                let Some(last) = self.final_lsn().await? else { return Ok(Outcome::Stopped) };
+                self.stop_at = Some(last);
+            }
+        }
         self.status.set_state(ApplierState::Applying);
         Box::pin(self.apply_changes(destination, seat, &checkpoint, snapshots)).await
+    }
+
+    /// Where changes end, as soon as the log tells; `None` when a stop was asked for.
+    async fn final_lsn(&self) -> Result<Option<Lsn>, Error> {
+        let mut shutdown = self.shutdown.clone();
+        loop {
+            let follower = Arc::clone(&self.follower);
+            let read = tokio::task::spawn_blocking(move || {
+                follower.catch_up()?;
+                follower.final_lsn()
+            });
+            let read = read.await.map_err(|error| Error::Bug(error.to_string()))?;
+            if let Some(last) = read? {
+                return Ok(Some(last));
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(IDLE_CARE) => {}
+                () = stop_asked(&mut shutdown) => return Ok(None),
+            }
+        }
     }
 
     /// `false`: a stop was asked for.
@@ -268,7 +298,8 @@ impl Pipeline {
         let pid = destination.pid;
         let mapping = self.config.mapping.clone();
         let status = Arc::clone(&self.status);
-        let mut applying = Applying::new(destination, seat, mapping, status).await?;
+        let policies = self.config.policies;
+        let mut applying = Applying::new(destination, seat, mapping, status, policies).await?;
         let mut sequences = Sequences::new(
             Arc::clone(&self.follower),
             self.config.mapping.clone(),
@@ -387,7 +418,8 @@ impl Pipeline {
             return Ok(outcome);
         }
         if outcome == Outcome::Done {
-            if let (Some(StopAt::Lsn(_)), Some(until)) = (self.config.stop_at, self.stop_at) {
+            let ends_with_log = self.config.stop_at == Some(StopAt::LogEnd);
+            if let Some(until) = self.stop_at.filter(|_| !ends_with_log) {
                 tokio::select! {
                     waited = sequences.wait(until) => waited?,
                     () = stop_asked(&mut shutdown) => return Ok(Outcome::Stopped),

@@ -37,6 +37,8 @@ pub(crate) enum Mode {
     /// Row by row in source order: to find the change that fails, or because foreign keys and
     /// triggers are at work.
     Rows,
+    /// Likewise, and one after the other: where the destination's rows disagree, the policies count.
+    Resolving,
 }
 
 /// One thing to do at the destination.
@@ -125,7 +127,7 @@ impl<'c> Planner<'c> {
         let Some(id) = relations_of(change).first() else { return Ok(()) };
         let target = target(id)?;
         let change = target.localised(change).map_err(|error| error.at(Some(position)))?;
-        if self.mode == Mode::Rows {
+        if self.mode != Mode::Sets {
             self.push_row(target, position, &change);
             return Ok(());
         }

@@ -312,7 +312,9 @@ impl Takeover {
         let pid = destination.pid;
         Box::pin(guard.watch(pid, self.replace_rows(&destination))).await?;
         let (seat, mapping) = (seat.clone(), config.mapping.clone());
-        let mut applying = Applying::within(destination, seat, mapping, Arc::clone(status)).await?;
+        let mut applying =
+            Applying::within(destination, seat, mapping, Arc::clone(status), config.policies)
+                .await?;
         let mut from = self.before_floor()?;
         for _ in 0..ROUNDS {
             let upto = *applied.borrow();

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 
 use crate::Error;
-use crate::config::ApplierConfig;
+use crate::config::{ApplierConfig, OnExisting};
 use crate::guard::stop_asked;
 use crate::seat::Seat;
 
@@ -96,12 +96,16 @@ impl Making<'_> {
         let Some(schema) = self.schema_of_log().await? else { return Ok(false) };
         let present = Snapshot::read(&session).await?;
         if stage.is_none() {
-            refuse_existing(&present, &schema)?;
-            self.note(&session, Stage::Begun).await?;
+            let kept = match self.config.on_existing {
+                OnExisting::Fail => refuse_existing(&present, &schema).map(|()| Vec::new())?,
+                OnExisting::Keep => diff::namesakes(&present, &schema, &self.config.mapping),
+            };
+            self.begin(&session, &kept).await?;
         }
         let options = Options {
             mapping: self.config.mapping.clone(),
             missing_roles: MissingRoles::ApplyingRole,
+            leave: self.kept(&session).await?,
             ..Options::default()
         };
         let plan = diff::diff(&present, &schema, &options);
@@ -232,6 +236,41 @@ impl Making<'_> {
         let Some(row) = rows.first() else { return Ok(None) };
         let stage: Option<String> = row.try_get(0)?;
         stage.as_deref().map(Stage::parse).transpose()
+    }
+
+    /// Notes that the first statement comes next, and what was there before it: later nobody could
+    /// tell what was made here from what somebody else made.
+    async fn begin(&self, session: &Session, kept: &[String]) -> Result<(), Error> {
+        tracing::info!(kept = kept.len(), "making the schema begins");
+        let sql = "update pgtrail.checkpoint set schema_stage = $4, schema_kept = $5, \
+             updated_at = now() where pipeline = $1 and destination = $2 and fence = $3";
+        let mine = session
+            .execute_typed(
+                sql,
+                &[
+                    (&self.seat.pipeline, Type::TEXT),
+                    (&self.seat.destination, Type::TEXT),
+                    (&self.seat.fence, Type::INT8),
+                    (&Stage::Begun.as_str(), Type::TEXT),
+                    (&kept, Type::TEXT_ARRAY),
+                ],
+            )
+            .await?;
+        if mine == 1 { Ok(()) } else { Err(Error::Fenced) }
+    }
+
+    async fn kept(&self, session: &Session) -> Result<HashSet<String>, Error> {
+        let sql = "select schema_kept from pgtrail.checkpoint \
+             where pipeline = $1 and destination = $2";
+        let rows = session
+            .query_typed(
+                sql,
+                &[(&self.seat.pipeline, Type::TEXT), (&self.seat.destination, Type::TEXT)],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(HashSet::new()) };
+        let kept: Option<Vec<String>> = row.try_get(0)?;
+        Ok(kept.unwrap_or_default().into_iter().collect())
     }
 
     async fn note(&self, session: &Session, stage: Stage) -> Result<(), Error> {

@@ -98,6 +98,20 @@ async fn remove_in_transaction(
     Ok(())
 }
 
+/// Whether this pipeline has its row there.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn is_set_up(client: &Client, pipeline: &str, destination: &str) -> Result<bool, Error> {
+    if !is_installed(client).await? {
+        return Ok(false);
+    }
+    let sql = "select from pgtrail.checkpoint where pipeline = $1 and destination = $2";
+    let names: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&pipeline, Type::TEXT), (&destination, Type::TEXT)];
+    Ok(!client.query_typed(sql, &names).await?.is_empty())
+}
+
 async fn is_installed(client: &Client) -> Result<bool, Error> {
     let sql = "select from pg_catalog.pg_class c \
          join pg_catalog.pg_namespace n on n.oid = c.relnamespace \

@@ -7,6 +7,7 @@
 
 mod flight;
 mod judge;
+mod resolve;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,9 @@ use pgtrail_postgres::mapping::Mapping;
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 
+use crate::Error;
 use crate::checkpoint::{ADVANCE, ADVANCE_TYPES};
+use crate::conflict::{Intent, Policies, Resolution};
 use crate::destination::{Destination, SCANS_OFF, SCANS_ON};
 use crate::group::{End, Part};
 use crate::plan::{CopyStep, Mode, RowStep, SetStep, Step, Targets, plan};
@@ -26,9 +29,9 @@ use crate::statement::encode::Value;
 use crate::statement::{RowStatement, Shape, compile, copy_in, sql, truncate};
 use crate::status::ApplierStatus;
 use crate::target::Target;
-use crate::{Error, conflict::Intent};
 use flight::{Check, Flights, Parameters};
 use judge::{Failure, judge_error, judge_row};
+use resolve::{Resolved, Told};
 
 /// Single-row statements on their way at once: enough to hide the round trip, few enough that a failed
 /// one is seen soon.
@@ -74,6 +77,8 @@ pub(crate) struct Applying {
     copies: HashMap<(u64, CopyFormat), Statement>,
     advance: Statement,
     transaction: Transaction,
+    policies: Policies,
+    told: Told,
 }
 
 /// The destination transaction that is open.
@@ -86,6 +91,8 @@ struct Transaction {
     changes: u64,
     /// Values that deferrable constraints must find unique at the end.
     collisions: Vec<Collision>,
+    /// Conflicts in which the source's row won.
+    resolved: Vec<Resolved>,
 }
 
 /// See [`Shape::Collisions`].
@@ -105,6 +112,7 @@ impl Applying {
         seat: Seat,
         mapping: Mapping,
         status: Arc<ApplierStatus>,
+        policies: Policies,
     ) -> Result<Applying, Error> {
         let advance = destination.session.prepare_typed(ADVANCE, &ADVANCE_TYPES).await?;
         Ok(Applying {
@@ -117,6 +125,8 @@ impl Applying {
             copies: HashMap::new(),
             advance,
             transaction: Transaction::default(),
+            policies,
+            told: Told::default(),
         })
     }
 
@@ -126,8 +136,9 @@ impl Applying {
         seat: Seat,
         mapping: Mapping,
         status: Arc<ApplierStatus>,
+        policies: Policies,
     ) -> Result<Applying, Error> {
-        let mut applying = Applying::new(destination, seat, mapping, status).await?;
+        let mut applying = Applying::new(destination, seat, mapping, status, policies).await?;
         applying.transaction =
             Transaction { open: true, has_parts: true, ..Transaction::default() };
         Ok(applying)
@@ -203,11 +214,20 @@ impl Applying {
                 Err(failure) => failure,
             };
         }
-        // Twice: the second time, rows of a table that was seen to leave out rows are judged one by one.
-        for _ in 0..2 {
+        let mut mode = Mode::Rows;
+        // At most: row by row; again, rows of a table that was seen to leave out rows being judged one
+        // by one; and once more by the policies.
+        for _ in 0..4 {
             match failure {
                 Failure::Fatal(error) => return Err(error),
                 Failure::Stale { error, .. } => return Err(error),
+                Failure::Conflict(conflict) => {
+                    let resolved = mode == Mode::Resolving;
+                    match crate::conflict::resolve(conflict, &self.policies, resolved) {
+                        Resolution::Halt(error) => return Err(error),
+                        Resolution::ApplyRemote => mode = Mode::Resolving,
+                    }
+                }
                 Failure::Replay(target) => {
                     if let Some(target) = &target {
                         target.note_replay();
@@ -222,13 +242,14 @@ impl Applying {
             }
             self.undo(part).await?;
             let targets = self.resolve(part).await?;
-            let steps = plan(&part.changes, &targets, Mode::Rows)?;
-            failure = match self.run(&steps, part, Mode::Rows, Flights::default()).await {
+            let steps = plan(&part.changes, &targets, mode)?;
+            failure = match self.run(&steps, part, mode, Flights::default()).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
         }
         match failure {
+            Failure::Conflict(conflict) => Err(conflict.into_error()),
             Failure::Fatal(error) | Failure::Stale { error, .. } => Err(error),
             Failure::Replay(_) => Err(Error::Bug("a replay asked for a replay".to_owned())),
         }
@@ -258,9 +279,9 @@ impl Applying {
         }
         // The setting went back with the rest.
         self.transaction.scans_on = false;
-        self.transaction.collisions.retain(|collision| {
-            part.changes.first().is_some_and(|(first, _)| collision.position < *first)
-        });
+        let earlier = |at: Position| part.changes.first().is_some_and(|(first, _)| at < *first);
+        self.transaction.collisions.retain(|collision| earlier(collision.position));
+        self.transaction.resolved.retain(|resolved| earlier(resolved.position));
         Ok(())
     }
 
@@ -269,7 +290,9 @@ impl Applying {
         fail::fail_point!("applier::session::before_commit");
         flight::commit(&self.destination.session).await?;
         let changes = self.transaction.changes;
+        let resolved = std::mem::take(&mut self.transaction.resolved);
         self.transaction = Transaction::default();
+        self.told.tell(&self.status, resolved);
         self.status.applied(transactions, changes, end.commit_time);
         self.status.reached(Some(end.position), end.end_lsn);
         Ok(())
@@ -382,6 +405,11 @@ impl Applying {
             )
             .await?;
             self.note_collisions(row, &statement);
+            if mode == Mode::Resolving {
+                flights.land(0).await?;
+                self.resolve_row(row, statement).await?;
+                continue;
+            }
             let one_by_one = row.target.suppresses()
                 || mode == Mode::Rows && row.target.has_identity_beside_key();
             if one_by_one {

@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pgtrail_log::{DurableMark, Epoch, Lsn, Position, Timestamp};
 
+use crate::conflict::ConflictKind;
+
 /// What the applier is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -90,6 +92,8 @@ pub struct ApplierStatus {
     groups: AtomicU64,
     replays: AtomicU64,
     conflicts: AtomicU64,
+    insert_exists_resolved: AtomicU64,
+    update_missing_resolved: AtomicU64,
     connections: AtomicU64,
     base_tables_total: AtomicU64,
     base_tables_done: AtomicU64,
@@ -123,8 +127,12 @@ pub struct StatusSnapshot {
     pub groups: u64,
     /// Groups that had to be replayed row by row.
     pub replays: u64,
-    /// Conflicts met since the start.
+    /// Conflicts met since the start, resolved ones included.
     pub conflicts: u64,
+    /// Of them, inserts that met a row, and the source's took its place.
+    pub insert_exists_resolved: u64,
+    /// Of them, updates that found no row, and the source's was added.
+    pub update_missing_resolved: u64,
     /// Times the destination was connected to.
     pub connections: u64,
     /// Tables of the initial set.
@@ -170,6 +178,8 @@ impl ApplierStatus {
             groups: AtomicU64::new(0),
             replays: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
+            insert_exists_resolved: AtomicU64::new(0),
+            update_missing_resolved: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             base_tables_total: AtomicU64::new(0),
             base_tables_done: AtomicU64::new(0),
@@ -203,6 +213,8 @@ impl ApplierStatus {
             groups: number(&self.groups),
             replays: number(&self.replays),
             conflicts: number(&self.conflicts),
+            insert_exists_resolved: number(&self.insert_exists_resolved),
+            update_missing_resolved: number(&self.update_missing_resolved),
             connections: number(&self.connections),
             base_tables_total: number(&self.base_tables_total),
             base_tables_done: number(&self.base_tables_done),
@@ -289,6 +301,17 @@ impl ApplierStatus {
 
     pub(crate) fn conflicted(&self) {
         self.conflicts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A conflict in which the source's row won.
+    pub(crate) fn resolved(&self, kind: ConflictKind) {
+        self.conflicted();
+        match kind {
+            ConflictKind::InsertExists => &self.insert_exists_resolved,
+            ConflictKind::UpdateMissing => &self.update_missing_resolved,
+            _ => return,
+        }
+        .fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn set_base(&self, done: u64, total: u64, rows_total: u64) {

@@ -28,7 +28,7 @@ use crate::format::pieces::MAX_TOTAL_BYTES;
 use crate::identity::Identity;
 use crate::keys;
 use crate::mark::{DurableMark, MarkFile};
-use crate::model::{ChangeRecord, Position, RelationVersion, RelationVersionId};
+use crate::model::{ChangeRecord, Lsn, Position, RelationVersion, RelationVersionId};
 use crate::recovery;
 use crate::sequence::SequenceValues;
 use crate::store::{self, Role, Store};
@@ -221,6 +221,17 @@ impl LogFollower {
     /// Whether a reader has the log open.
     pub fn is_being_written(&self) -> bool {
         store::is_being_written(&self.dir)
+    }
+
+    /// Where the changes end that belong to a copy without the stage "changes", once that is
+    /// decided. As of the last catching up.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn final_lsn(&self) -> Result<Option<Lsn>, Error> {
+        self.look_for(Missing { what: "the final LSN", number: 1 }, |store| {
+            recovery::read_final_lsn(store).map(Some)
+        })
     }
 
     /// The complete bases, by number.

@@ -44,6 +44,8 @@ pub(crate) mod meta {
     pub(crate) const INITIAL_SET: &[u8] = b"initial_set";
     /// What the schema's pieces add up to.
     pub(crate) const SCHEMA: &[u8] = b"schema";
+    /// Where the changes end that belong to a copy without the stage "changes".
+    pub(crate) const FINAL_LSN: &[u8] = b"final_lsn";
     /// Prefix of the schema's pieces.
     pub(crate) const SCHEMA_PIECE: &[u8] = b"schema_piece/";
     /// Prefix of where sequences stand: one entry, under its number.

@@ -50,6 +50,7 @@ pub(crate) struct Contents {
     pub(crate) purged: PurgedTo,
     pub(crate) schema: Option<SchemaMessage>,
     pub(crate) sequences: SequenceMark,
+    pub(crate) final_lsn: Option<Lsn>,
     pub(crate) initial_set: Option<InitialSet>,
     pub(crate) bases_begun: u64,
     pub(crate) bases: BTreeMap<u64, BaseHeader>,
@@ -70,6 +71,7 @@ impl Contents {
             purged: read_purged(store)?,
             schema: read_meta(store, meta::SCHEMA)?,
             sequences: SequenceMark::default(),
+            final_lsn: read_final_lsn(store)?,
             initial_set: read_initial_set(store)?,
             bases_begun: 0,
             bases: read_bases(store)?,
@@ -272,6 +274,11 @@ pub(crate) fn read_sequences(
     compress::expand(opened.header.coding, opened.payload, &mut raw).ok_or_else(damaged)?;
     let values = values::sequences(&raw).ok_or_else(damaged)?;
     (opened.header.number == found).then_some(Some((found, values))).ok_or_else(damaged)
+}
+
+/// Where the changes end, once that is decided.
+pub(crate) fn read_final_lsn(store: &Store) -> Result<Option<Lsn>, Error> {
+    Ok(read_meta::<Counter>(store, meta::FINAL_LSN)?.map(|counter| Lsn::new(counter.value)))
 }
 
 /// The source's schema, if the log has it.

@@ -6,6 +6,7 @@
 //! durable is then unknown to this process, and only opening the log again can tell.
 
 mod base;
+mod final_lsn;
 pub(crate) mod pending;
 mod purge;
 mod schema;
@@ -94,6 +95,7 @@ struct State {
     accounts: HashMap<PendingKey, PendingAccount>,
     has_schema: bool,
     sequences: SequenceMark,
+    final_lsn: Option<Lsn>,
     initial_set: Option<InitialSet>,
     bases_begun: u64,
     bases: BTreeMap<u64, BaseHeader>,
@@ -258,6 +260,7 @@ impl Shared {
             accounts: HashMap::new(),
             has_schema: contents.schema.is_some(),
             sequences: contents.sequences,
+            final_lsn: contents.final_lsn,
             initial_set: contents.initial_set,
             bases_begun: contents.bases_begun,
             bases: contents.bases,

@@ -1,7 +1,11 @@
 //! Which tables of the source are replicated.
 //!
-//! Owns the rule, not the configuration's syntax. The invariant: whatever a user lists, system
-//! schemas and pgtrail's own schema are never selected.
+//! Owns the rule and the patterns, not the configuration's syntax. The invariant: whatever a user
+//! lists, system schemas and pgtrail's own schema are never selected.
+
+mod pattern;
+
+pub use pattern::Pattern;
 
 /// pgtrail's own schema, at either end.
 pub const OWN_SCHEMA: &str = "pgtrail";
@@ -12,11 +16,37 @@ pub const OWN_SCHEMA: &str = "pgtrail";
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
     /// Schemas whose tables are all selected.
-    pub schemas: Vec<String>,
-    /// Further tables, as schema and name.
-    pub tables: Vec<(String, String)>,
-    /// Tables left out, as schema and name, whatever selected them.
-    pub exclude: Vec<(String, String)>,
+    pub schemas: Vec<Pattern>,
+    /// Further tables.
+    pub tables: Vec<TablePattern>,
+    /// Tables left out, whatever selected them.
+    pub exclude: Vec<TablePattern>,
+}
+
+/// Tables by the patterns of their schema and their name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TablePattern {
+    /// For the schema.
+    pub schema: Pattern,
+    /// For the table.
+    pub name: Pattern,
+}
+
+impl TablePattern {
+    /// For this one table.
+    pub fn literal(schema: &str, name: &str) -> TablePattern {
+        TablePattern { schema: Pattern::literal(schema), name: Pattern::literal(name) }
+    }
+
+    /// Whether the table is one of these.
+    pub fn matches(&self, schema: &str, name: &str) -> bool {
+        self.schema.matches(schema) && self.name.matches(name)
+    }
+
+    /// Whether it can only be one table.
+    pub fn is_literal(&self) -> bool {
+        self.schema.is_literal() && self.name.is_literal()
+    }
 }
 
 impl Selection {
@@ -27,18 +57,26 @@ impl Selection {
 
     /// Whether the table is selected.
     pub fn contains(&self, schema: &str, name: &str) -> bool {
-        let is = |(s, n): &(String, String)| s == schema && n == name;
-        let listed = || {
-            (self.schemas.is_empty() && self.tables.is_empty())
-                || self.schemas.iter().any(|selected| selected == schema)
-                || self.tables.iter().any(is)
-        };
-        !is_system_schema(schema) && !self.exclude.iter().any(is) && listed()
+        let any = |patterns: &[TablePattern]| patterns.iter().any(|p| p.matches(schema, name));
+        !is_system_schema(schema)
+            && !any(&self.exclude)
+            && (self.contains_schema(schema) || any(&self.tables))
+    }
+
+    /// Whether the schema is selected as a whole, with all that is in it but the excluded tables.
+    pub fn contains_schema(&self, schema: &str) -> bool {
+        let listed = self.schemas.iter().any(|pattern| pattern.matches(schema));
+        !is_system_schema(schema) && (self.is_unlisted() || listed)
+    }
+
+    /// Whether nothing is listed, so that exclusions aside it is everything.
+    pub fn is_unlisted(&self) -> bool {
+        self.schemas.is_empty() && self.tables.is_empty()
     }
 
     /// Whether it selects every user table there is and will be.
     pub fn is_everything(&self) -> bool {
-        self.schemas.is_empty() && self.tables.is_empty() && self.exclude.is_empty()
+        self.is_unlisted() && self.exclude.is_empty()
     }
 }
 
@@ -51,10 +89,6 @@ pub fn is_system_schema(schema: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn table(schema: &str, name: &str) -> (String, String) {
-        (schema.to_owned(), name.to_owned())
-    }
 
     fn check(selection: &Selection, selected: &[(&str, &str)], left_out: &[(&str, &str)]) {
         for (schema, name) in selected {
@@ -84,9 +118,9 @@ mod tests {
     #[test]
     fn schemas_and_tables_add_up() {
         let selection = Selection {
-            schemas: vec!["sales".to_owned()],
-            tables: vec![table("hr", "people")],
-            exclude: vec![table("sales", "scratch")],
+            schemas: vec![Pattern::literal("sales")],
+            tables: vec![TablePattern::literal("hr", "people")],
+            exclude: vec![TablePattern::literal("sales", "scratch")],
         };
         check(
             &selection,
@@ -94,23 +128,47 @@ mod tests {
             &[("hr", "pay"), ("sales", "scratch"), ("Sales", "orders"), ("public", "people")],
         );
         assert!(!selection.is_everything());
+        assert!(selection.contains_schema("sales") && !selection.contains_schema("hr"));
+    }
+
+    #[test]
+    fn globs_select_and_leave_out() {
+        let glob = |schema: &str, name: &str| TablePattern {
+            schema: Pattern::glob(schema),
+            name: Pattern::glob(name),
+        };
+        let selection = Selection {
+            schemas: vec![Pattern::glob("shop_*")],
+            tables: vec![glob("*", "audit_?")],
+            exclude: vec![glob("shop_*", "tmp_*"), TablePattern::literal("shop_1", "*")],
+        };
+        check(
+            &selection,
+            &[("shop_1", "t"), ("shop_", "tmp"), ("hr", "audit_1")],
+            &[("shop_1", "tmp_"), ("shop_1", "*"), ("shop", "t"), ("hr", "audit_12")],
+        );
+        check(&selection, &[], &NEVER);
     }
 
     #[test]
     fn system_schemas_cannot_be_listed() {
         let selection = Selection {
-            schemas: vec!["pg_catalog".to_owned(), "pgtrail".to_owned()],
-            tables: NEVER.iter().map(|(schema, name)| table(schema, name)).collect(),
+            schemas: vec![Pattern::literal("pg_catalog"), Pattern::glob("*")],
+            tables: NEVER
+                .iter()
+                .map(|(schema, name)| TablePattern::literal(schema, name))
+                .collect(),
             exclude: Vec::new(),
         };
-        check(&selection, &[], &NEVER);
+        check(&selection, &[("public", "t")], &NEVER);
+        assert!(!selection.contains_schema("pgtrail"));
     }
 
     #[test]
     fn an_exclusion_alone_is_not_everything() {
-        let selection =
-            Selection { exclude: vec![table("public", "t")], ..Selection::everything() };
+        let exclude = vec![TablePattern::literal("public", "t")];
+        let selection = Selection { exclude, ..Selection::everything() };
         check(&selection, &[("public", "u")], &[("public", "t")]);
-        assert!(!selection.is_everything());
+        assert!(!selection.is_everything() && selection.is_unlisted());
     }
 }

@@ -161,6 +161,7 @@ pub async fn sequence_positions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::selection::TablePattern;
 
     #[test]
     fn further_is_where_the_increment_leads() {
@@ -198,7 +199,7 @@ mod tests {
             used_by: Vec::new(),
         };
         let selection = Selection {
-            tables: vec![("sales".to_owned(), "orders".to_owned())],
+            tables: vec![TablePattern::literal("sales", "orders")],
             ..Selection::default()
         };
         assert!(sequence.is_selected(&Selection::everything()));

@@ -26,6 +26,9 @@ pub struct ReaderConfig {
     pub schema: bool,
     /// Whether existing rows are copied. Without, the initial set is empty.
     pub copy: bool,
+    /// Whether changes go on after the copy. Without, they end where the source was when the copy
+    /// had ended; without a copy as well there is no slot, and only the schema is taken.
+    pub changes: bool,
     /// How many tables are copied at once.
     pub copy_jobs: usize,
     /// How often sequences are asked where they stand.

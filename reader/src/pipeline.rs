@@ -8,6 +8,7 @@
 //! The invariant: `received_lsn >= durable_lsn >= confirmed_flush_lsn`, and whatever was confirmed is
 //! in the log after any crash.
 
+mod alone;
 mod confirm;
 mod copy;
 mod positions;
@@ -125,7 +126,18 @@ async fn run_on(
     let queue = Arc::new(LogQueue::default());
     let mut writing = Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
 
+    if !config.copy && !config.changes {
+        return alone::run(&config, &log, &status, stop).await;
+    }
+    let last = log.final_lsn().filter(|_| !config.changes);
     let copied = log.initial_set().is_some_and(|set| set.complete);
+    if copied
+        && last.is_some_and(|last| log.mark().end_lsn >= last && log.sequence_mark().as_of >= last)
+    {
+        tracing::info!("the copy is complete");
+        return Ok(());
+    }
+    let (last, is_last) = watch::channel(last);
     let (copied, is_copied) = watch::channel(copied && log.rebase_requests().is_empty());
     let (fullness, is_full) = watch::channel(Fullness::Room);
     let (connected, is_connected) = watch::channel(false);
@@ -144,6 +156,7 @@ async fn run_on(
         Ties {
             connected: is_connected,
             copied,
+            last,
             fullness: is_full.clone(),
             requests,
             floors: keeper.floors.clone(),
@@ -156,6 +169,7 @@ async fn run_on(
         status: Arc::clone(&status),
         durable: durable_mark,
         copied: is_copied,
+        last: is_last,
         fullness: is_full,
     };
     let mut pipeline = Pipeline::new(config, &log, Arc::clone(&status), links, connected);
@@ -311,8 +325,8 @@ impl Pipeline {
 
     /// Whether everything that was asked for is in the log, what sequences say at the end included.
     fn is_done(&self) -> bool {
-        let asked = |stop_at| self.log.sequence_mark().as_of >= reachable(stop_at);
-        self.receiver.is_done() && self.config.stop_at.is_none_or(asked)
+        let asked = |stop_at| self.log.sequence_mark().as_of >= stop_at;
+        self.receiver.is_done() && self.receiver.stop_at().is_none_or(asked)
     }
 
     /// Who wanted everything up to a place must hear of tables that are not there.

@@ -7,11 +7,13 @@
 //! is read after the snapshot. What lies between, an applier tells apart by the snapshot. The invariant:
 //! nothing at or after a floor leaves the log before every destination has the base.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use pgtrail_log::{BaseTable, LogWriter, Lsn};
 use pgtrail_postgres::Session;
+use pgtrail_postgres::selection::TablePattern;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tokio_postgres::types::Type;
@@ -24,8 +26,8 @@ use crate::{Error, ReaderStatus};
 /// Somebody wants tables copied again.
 #[derive(Debug)]
 pub struct ResyncRequest {
-    /// Schema and name at the source.
-    pub tables: Vec<(String, String)>,
+    /// As they are called at the source.
+    pub tables: Vec<TablePattern>,
     /// Told the tables that are now waiting (of a partitioned one its leaves), or why none is.
     pub answer: oneshot::Sender<Result<Vec<String>, String>>,
 }
@@ -69,26 +71,32 @@ impl Rebasing {
         std::future::pending().await
     }
 
-    async fn take(&self, tables: &[(String, String)]) -> Result<Vec<String>, Error> {
+    async fn take(&self, wanted: &[TablePattern]) -> Result<Vec<String>, Error> {
         let session = base::open_session(&self.config).await?;
-        let mut found = Vec::new();
-        for (schema, name) in tables {
-            let selected = self.config.selection.contains(schema, name);
-            let leaves = match selected {
-                true => published_leaves(&session, &self.config.publication, schema, name).await?,
-                false => Vec::new(),
+        let published = published(&session, &self.config.publication).await?;
+        let mut found = BTreeMap::new();
+        for pattern in wanted {
+            let named = |leaf: &&Leaf| {
+                leaf.names.iter().any(|(schema, name)| pattern.matches(schema, name))
             };
-            if leaves.is_empty() {
-                return Err(Error::NotReplicated { table: format!("{schema}.{name}") });
+            let selected =
+                |leaf: &&Leaf| self.config.selection.contains(&leaf.table.schema, &leaf.table.name);
+            let matching = published.iter().filter(named).filter(selected);
+            let matching: Vec<&Leaf> = matching.collect();
+            if matching.is_empty() {
+                return Err(Error::NotReplicated {
+                    table: format!("{}.{}", pattern.schema, pattern.name),
+                });
             }
-            found.extend(leaves);
+            found
+                .extend(matching.into_iter().map(|leaf| (leaf.table.relation, leaf.table.clone())));
         }
         // Not before the copy has the next word: a sender of `true` would end a run that stops here.
         self.copied.send_replace(false);
-        for table in &found {
+        for table in found.values() {
             self.log.request_rebase(table)?;
         }
-        Ok(found.iter().map(shown).collect())
+        Ok(found.values().map(shown).collect())
     }
 
     async fn work(&self, more: &Notify, mut retry: Retry) -> Error {
@@ -157,35 +165,40 @@ impl Rebasing {
     }
 }
 
-/// The table, or the leaves of a partitioned one, as far as they are published.
-async fn published_leaves(
-    session: &Session,
-    publication: &str,
-    schema: &str,
-    name: &str,
-) -> Result<Vec<BaseTable>, Error> {
-    let sql = "with recursive tree as ( \
-           select c.oid, c.relkind from pg_catalog.pg_class c \
-           join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-           where n.nspname = $2 and c.relname = $3 \
+/// A published table, with its own name and those of the partitioned tables it is part of.
+struct Leaf {
+    table: BaseTable,
+    names: Vec<(String, String)>,
+}
+
+async fn published(session: &Session, publication: &str) -> Result<Vec<Leaf>, Error> {
+    let sql = "with recursive up as ( \
+           select p.relid as leaf, p.relid as above \
+           from pg_catalog.pg_get_publication_tables($1) p \
            union all \
-           select c.oid, c.relkind from tree t \
-           join pg_catalog.pg_inherits i on i.inhparent = t.oid and t.relkind = 'p' \
-           join pg_catalog.pg_class c on c.oid = i.inhrelid) \
-         select c.oid, n.nspname::text, c.relname::text from tree \
-         join pg_catalog.pg_get_publication_tables($1) p on p.relid = tree.oid \
-         join pg_catalog.pg_class c on c.oid = tree.oid \
+           select u.leaf, i.inhparent from up u \
+           join pg_catalog.pg_inherits i on i.inhrelid = u.above \
+           join pg_catalog.pg_class c on c.oid = i.inhparent and c.relkind = 'p') \
+         select c.oid, n.nspname::text, c.relname::text, \
+           pg_catalog.array_agg(an.nspname::text order by a.oid), \
+           pg_catalog.array_agg(a.relname::text order by a.oid) \
+         from up \
+         join pg_catalog.pg_class c on c.oid = up.leaf \
          join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-         where tree.relkind = 'r'";
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-        [(&publication, Type::TEXT), (&schema, Type::TEXT), (&name, Type::TEXT)];
-    let rows =
-        session.query_typed(sql, &parameters).await.map_err(pgtrail_postgres::Error::from)?;
-    let table = |row: &tokio_postgres::Row| {
-        Ok(BaseTable { relation: row.try_get(0)?, schema: row.try_get(1)?, name: row.try_get(2)? })
+         join pg_catalog.pg_class a on a.oid = up.above \
+         join pg_catalog.pg_namespace an on an.oid = a.relnamespace \
+         where c.relkind = 'r' \
+         group by c.oid, n.nspname, c.relname";
+    let rows = session.query_typed(sql, &[(&publication, Type::TEXT)]).await;
+    let rows = rows.map_err(pgtrail_postgres::Error::from)?;
+    let leaf = |row: &tokio_postgres::Row| {
+        let (relation, schema, name) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(3)?, row.try_get(4)?);
+        let names = schemas.into_iter().zip(names).collect();
+        Ok(Leaf { table: BaseTable { relation, schema, name }, names })
     };
-    let tables: Result<_, tokio_postgres::Error> = rows.iter().map(table).collect();
-    Ok(tables.map_err(pgtrail_postgres::Error::from)?)
+    let leaves: Result<_, tokio_postgres::Error> = rows.iter().map(leaf).collect();
+    Ok(leaves.map_err(pgtrail_postgres::Error::from)?)
 }
 
 async fn insert_lsn(session: &Session) -> Result<Lsn, Error> {

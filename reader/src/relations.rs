@@ -203,6 +203,8 @@ mod tests {
 
     use pgtrail_log::ReplicaIdentity;
 
+    use pgtrail_postgres::selection::Pattern;
+
     use super::*;
     use crate::pgoutput::ColumnDescription;
 
@@ -285,7 +287,8 @@ mod tests {
     #[test]
     fn relations_that_are_not_selected_get_no_number() {
         let shapes = Numbers::default();
-        let selection = Selection { schemas: vec!["s".to_owned()], ..Selection::everything() };
+        let selection =
+            Selection { schemas: vec![Pattern::literal("s")], ..Selection::everything() };
         let mut relations = Relations::new(selection);
         relations.learn(None, &description("other", &[("a", 23)]), &shapes);
         assert_eq!(relations.get(None, 7).map(|relation| relation.version), Some(None));

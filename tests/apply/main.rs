@@ -6,6 +6,7 @@
 mod base;
 mod conflicts;
 mod findings;
+mod policies;
 mod rows;
 mod scene;
 mod seat;

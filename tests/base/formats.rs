@@ -2,6 +2,7 @@
 
 use pgtrail_log::CopyFormat;
 use pgtrail_postgres::mapping::Mapping;
+use pgtrail_postgres::selection::{Pattern, TablePattern};
 use pgtrail_tests::{Cluster, pair};
 use pgtrail_tools::compare::compare;
 
@@ -38,8 +39,8 @@ async fn the_selection_narrows_the_set() {
          create table c (id int);",
     )
     .await;
-    copies.config.selection.schemas = vec!["s".to_owned()];
-    copies.config.selection.exclude = vec![("s".to_owned(), "b".to_owned())];
+    copies.config.selection.schemas = vec![Pattern::literal("s")];
+    copies.config.selection.exclude = vec![TablePattern::literal("s", "b")];
     copies.complete().await;
     assert_eq!(copies.copied(), ["a"]);
 }

@@ -7,4 +7,6 @@
 mod logs;
 mod processes;
 mod refusals;
+mod release;
 mod setup;
+mod stages;

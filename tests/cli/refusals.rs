@@ -132,10 +132,32 @@ async fn names_that_do_not_exist_are_answered_with_those_that_do() {
         ("schemas = [\"salse\"]", ["objects.schemas", "\"salse\""]),
         ("tables = [\"public.tt\"]", ["objects.tables", "public.tt"]),
         ("exclude = [\"public.x\"]", ["objects.exclude", "public.x"]),
+        ("tables = [\"public.\\\"t*\\\"\"]", ["objects.tables", "t*"]),
+        ("tables = [\"none_*.?\"]", ["[objects]", "selects no table"]),
     ] {
         let pipeline = Pipeline::builder(&source, &destination).line("objects", line).build();
         refuses(&pipeline, &["init"], 2, &parts).await;
     }
+}
+
+#[tokio::test]
+async fn a_pattern_that_nothing_looks_like_is_to_be_accepted() {
+    let (source, destination) = databases().await;
+    let pipeline = Pipeline::builder(&source, &destination)
+        .line("objects", "tables = [\"publ??.*\"]")
+        .line("objects", "exclude = [\"*.tmp_*\"]")
+        .build();
+    refuses(&pipeline, &["init"], 3, &["objects.exclude \"*.tmp_*\"", "PGT-0511"]).await;
+    pipeline.try_run(&["init", "--accept", "selection"]).await.expect(0);
+    pipeline.run(&["init"]).await.expect_stderr("is set up already");
+    pipeline.teardown().await;
+    // With a table that looks like it there is nothing to accept.
+    source.exec("create table tmp_1 (id int primary key)").await;
+    pipeline.init().await;
+    source.exec("insert into tmp_1 values (1); insert into t values (77)").await;
+    pipeline.run_to_now().await;
+    assert_eq!(destination.text("select count(*) from t where id = 77").await, "1");
+    pipeline.teardown().await;
 }
 
 #[tokio::test]

@@ -22,14 +22,14 @@ create table deferred (id int primary key deferrable);
 create table part (id int primary key) partition by range (id);
 create table part1 partition of part for values from (0) to (10)";
 
-async fn databases() -> (Database, Database) {
+pub(crate) async fn databases() -> (Database, Database) {
     let (source, destination) = pair().fresh_databases().await;
     source.exec(TABLES).await;
     destination.exec(TABLES).await;
     (source, destination)
 }
 
-async fn traces(database: &Database) -> Vec<String> {
+pub(crate) async fn traces(database: &Database) -> Vec<String> {
     database.connect().await.texts(TRACES).await
 }
 

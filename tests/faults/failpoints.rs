@@ -125,7 +125,9 @@ async fn p1_p2_every_failpoint_of_the_stream() {
     let poller = ledger.poll();
     let load = ledger.start();
     let all = failpoints(&["reader", "applier", "log"]);
-    let of_stream: Vec<&String> = all.iter().filter(|name| !name.contains("base")).collect();
+    // A copy without the stage "changes" has its own tests.
+    let of_copy = |name: &str| name.contains("base") || name.contains("conclusion");
+    let of_stream: Vec<&String> = all.iter().filter(|name| !of_copy(name)).collect();
     let mut missed = Vec::new();
     // First not at the first chance: in the middle of work. Then those that come once in a process,
     // or not in every one: a purge needs something to purge.

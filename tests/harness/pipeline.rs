@@ -45,6 +45,12 @@ impl PipelineBuilder {
         self
     }
 
+    /// Without one of the lines at the top of the file that tests begin with.
+    pub fn without(mut self, key: &str) -> PipelineBuilder {
+        self.top.retain(|other| other.split('=').next().unwrap_or_default().trim() != key);
+        self
+    }
+
     /// A line in a section: `("objects", "schemas = ['sales']")`.
     pub fn line(mut self, section: &str, line: &str) -> PipelineBuilder {
         self.sections.push((section.to_owned(), line.to_owned()));
@@ -118,7 +124,9 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline of everything in `source` to `destination`.
     pub fn builder(source: &Database, destination: &Database) -> PipelineBuilder {
-        let top = ["connect_retry = \"60s\"", "error_retry = \"20s\""];
+        // Most tests make the destination's tables themselves.
+        let stages = "stages = [\"copy\", \"changes\"]";
+        let top = ["connect_retry = \"60s\"", "error_retry = \"20s\"", stages];
         PipelineBuilder {
             name: fresh_name(),
             source: source.clone(),

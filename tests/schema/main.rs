@@ -8,6 +8,7 @@ mod alters;
 mod commands;
 mod dump;
 mod fixture;
+mod keep;
 mod pipeline;
 mod regression;
 mod round_trip;

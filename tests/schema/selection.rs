@@ -2,7 +2,7 @@
 
 use pgtrail_postgres::schema::diff;
 use pgtrail_postgres::schema::diff::{Phase, select};
-use pgtrail_postgres::selection::Selection;
+use pgtrail_postgres::selection::{Pattern, Selection, TablePattern};
 use pgtrail_tests::pair;
 
 use super::fixture::{carry_out, snapshot, whole};
@@ -27,13 +27,14 @@ const SCHEMA: &str = "
 async fn a_table_brings_what_it_needs_and_leaves_the_rest() {
     let (source, destination) = pair().fresh_databases().await;
     source.exec(SCHEMA).await;
-    let selection = Selection {
-        tables: vec![("a".to_owned(), "chosen".to_owned())],
-        ..Selection::everything()
-    };
+    let selection =
+        Selection { tables: vec![TablePattern::literal("a", "chosen")], ..Selection::everything() };
     let (part, left_out) = select(&snapshot(&source).await, &selection);
     let names: Vec<String> = left_out.iter().map(|left| left.object.clone()).collect();
-    assert_eq!(names, ["constraint \"chosen_other_fkey\" on \"a\".\"chosen\""]);
+    assert_eq!(
+        names,
+        ["constraint \"chosen_other_fkey\" on \"a\".\"chosen\"", "view \"a\".\"over\""]
+    );
     let plan = diff(&snapshot(&destination).await, &part, &whole());
     carry_out(&destination, &plan).await;
     let client = destination.connect().await;
@@ -54,15 +55,21 @@ async fn a_table_brings_what_it_needs_and_leaves_the_rest() {
 async fn a_schema_leaves_a_view_that_looks_elsewhere() {
     let (source, _) = pair().fresh_databases().await;
     source.exec(SCHEMA).await;
-    let selection = Selection { schemas: vec!["a".to_owned()], ..Selection::everything() };
-    let (part, left_out) = select(&snapshot(&source).await, &selection);
-    let names: Vec<&str> = left_out.iter().map(|left| left.object.as_str()).collect();
-    assert_eq!(
-        names,
-        ["view \"a\".\"over\"", "constraint \"chosen_other_fkey\" on \"a\".\"chosen\""]
-    );
-    assert!(part.relation("a", "not_chosen").is_some(), "the schema's other table is there");
-    assert!(part.relation("b", "other").is_none(), "another schema's is not");
+    let whole = snapshot(&source).await;
+    let all_of_b = TablePattern { schema: Pattern::literal("b"), name: Pattern::glob("*") };
+    for (schema, exclude) in
+        [(Pattern::literal("a"), Vec::new()), (Pattern::glob("?"), vec![all_of_b])]
+    {
+        let selection = Selection { schemas: vec![schema], exclude, ..Selection::everything() };
+        let (part, left_out) = select(&whole, &selection);
+        let names: Vec<&str> = left_out.iter().map(|left| left.object.as_str()).collect();
+        assert_eq!(
+            names,
+            ["view \"a\".\"over\"", "constraint \"chosen_other_fkey\" on \"a\".\"chosen\""]
+        );
+        assert!(part.relation("a", "not_chosen").is_some(), "the schema's other table is there");
+        assert!(part.relation("b", "other").is_none(), "another schema's is not");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,8 +17,8 @@ use pgtrail_postgres::conninfo::ConnInfo;
 use pgtrail_postgres::selection::Selection;
 use serde::Deserialize;
 
-pub use destination::Destination;
-pub use names::TableName;
+pub use destination::{Conflict, Destination, OnExisting, Resolution};
+pub use names::{SchemaName, TableName};
 
 use crate::failure::Failure;
 
@@ -35,10 +35,9 @@ pub struct Config {
     /// Name of the pipeline, `[a-z0-9_]+`. Slot and publication are called `pgtrail_NAME`.
     /// Required; not to be changed after `init`. Since 0.1.
     pub name: String,
-    /// What is synchronised. `["schema", "copy", "changes"]` makes the schema at the destination,
-    /// copies the rows that exist and then follows the changes; `["copy", "changes"]` copies the rows that exist and then follows the
-    /// changes; `["changes"]` only follows, for a destination that already holds the rows. Since
-    /// 0.1.
+    /// What is synchronised, any subset: `"schema"` makes the schema at the destination, `"copy"`
+    /// brings the rows that exist, `"changes"` follows the changes. Without `"changes"` the work
+    /// ends when it is done, and nothing stays at the source. Since 0.1.
     pub stages: Vec<Stage>,
     /// For how long a reader or applier that was connected once keeps trying to reach its database
     /// again before it gives up. Raise it above your longest planned outage. Since 0.1.
@@ -115,8 +114,9 @@ pub struct Log {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Objects {
-    /// Schemas whose tables take part. Since 0.1.
-    pub schemas: Vec<String>,
+    /// Schemas that take part with all that is in them. In all three lists `*` stands for any
+    /// characters and `?` for one, and a name in double quotes means itself. Since 0.1.
+    pub schemas: Vec<SchemaName>,
     /// Tables that take part, as `"schema.table"`; a part with a dot in it goes in double quotes.
     /// Since 0.1.
     pub tables: Vec<TableName>,
@@ -161,7 +161,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             name: String::new(),
-            stages: vec![Stage::Copy, Stage::Changes],
+            stages: vec![Stage::Schema, Stage::Copy, Stage::Changes],
             connect_retry: Duration::from_secs(12 * 60 * 60),
             error_retry: Duration::from_secs(10 * 60),
             source: Source::default(),
@@ -257,6 +257,15 @@ impl Config {
         if self.destinations.is_empty() {
             return Err((&[], missing("conninfo in [destination]")));
         }
+        for (name, destination) in &self.destinations {
+            if let Err(message) = destination.check() {
+                let key = match name.as_str() {
+                    destination::DEFAULT_NAME => "destination".to_owned(),
+                    name => format!("destination.{name}"),
+                };
+                return Err((&["destination"], format!("{key}.{message}")));
+            }
+        }
         if self.copy.jobs == 0 {
             return Err((&["copy", "jobs"], "copy.jobs: must be at least 1".to_owned()));
         }
@@ -275,17 +284,29 @@ impl Config {
     fn check_stages(&self) -> Result<(), String> {
         let mut sorted = self.stages.clone();
         sorted.sort_unstable();
-        let known = [
-            &[Stage::Schema, Stage::Copy, Stage::Changes] as &[Stage],
-            &[Stage::Copy, Stage::Changes],
-            &[Stage::Changes],
-        ];
-        if known.contains(&sorted.as_slice()) {
-            return Ok(());
+        sorted.dedup();
+        match sorted.len() {
+            0 => Err("stages: name at least one of \"schema\", \"copy\", \"changes\"".to_owned()),
+            distinct if distinct < self.stages.len() => {
+                Err("stages: names a stage twice".to_owned())
+            }
+            _ => Ok(()),
         }
-        Err("stages: must be [\"schema\", \"copy\", \"changes\"], [\"copy\", \"changes\"] or \
-             [\"changes\"]"
-            .to_owned())
+    }
+
+    /// The stages in their order, as they are written in the file.
+    pub fn stages_text(&self) -> String {
+        let mut stages = self.stages.clone();
+        stages.sort_unstable();
+        let names: Vec<&str> = stages
+            .iter()
+            .map(|stage| match stage {
+                Stage::Schema => "\"schema\"",
+                Stage::Copy => "\"copy\"",
+                Stage::Changes => "\"changes\"",
+            })
+            .collect();
+        format!("[{}]", names.join(", "))
     }
 
     /// Whether the destination's schema is made from the source's.
@@ -296,6 +317,16 @@ impl Config {
     /// Whether the rows that exist are copied.
     pub fn copies(&self) -> bool {
         self.stages.contains(&Stage::Copy)
+    }
+
+    /// Whether changes are followed. Without, the work ends when it is done.
+    pub fn follows(&self) -> bool {
+        self.stages.contains(&Stage::Changes)
+    }
+
+    /// Whether rows are read at all: that takes a slot, a publication and replica identities.
+    pub fn replicates(&self) -> bool {
+        self.copies() || self.follows()
     }
 
     /// Name of the source's replication slot.
@@ -359,15 +390,20 @@ impl Config {
         info.with_application_name(&format!("pgtrail_{}_{role}", self.name))
     }
 
+    /// Whether what is at the destination called `name` stays.
+    pub fn keeps_existing(&self, name: &str) -> bool {
+        let destination = self.destinations.get(name);
+        destination.is_some_and(|found| found.on_existing == OnExisting::Keep)
+    }
+
     /// Which tables take part.
     pub fn selection(&self) -> Selection {
-        let pairs = |tables: &[TableName]| {
-            tables.iter().map(|table| (table.schema.clone(), table.name.clone())).collect()
-        };
+        let patterns =
+            |tables: &[TableName]| tables.iter().map(|table| table.pattern.clone()).collect();
         Selection {
-            schemas: self.objects.schemas.clone(),
-            tables: pairs(&self.objects.tables),
-            exclude: pairs(&self.objects.exclude),
+            schemas: self.objects.schemas.iter().map(|schema| schema.pattern.clone()).collect(),
+            tables: patterns(&self.objects.tables),
+            exclude: patterns(&self.objects.exclude),
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::config::TableName;
 use crate::failure::Failure;
 
 /// A request is one short line; more is not one of ours.
@@ -146,14 +147,11 @@ async fn converse(
 
 /// Hands tables that are to be copied again to the reader.
 async fn resync(request: &Value, reader: &mpsc::Sender<ResyncRequest>) -> Value {
-    let table = |pair: &Value| {
-        let name = |n: usize| Some(pair.get(n)?.as_str()?.to_owned());
-        Some((name(0)?, name(1)?))
-    };
+    let table = |text: &Value| Some(TableName::parse(text.as_str()?).ok()?.pattern);
     let listed = request.get("tables").and_then(Value::as_array);
     let tables: Option<Vec<_>> = listed.and_then(|list| list.iter().map(table).collect());
     let Some(tables) = tables.filter(|tables| !tables.is_empty()) else {
-        return json!({ "error": "tables must be a list of [schema, name]" });
+        return json!({ "error": "tables must be a list of names such as \"schema.table\"" });
     };
     let (answer, answered) = oneshot::channel();
     let sent = reader.send(ResyncRequest { tables, answer }).await;

@@ -103,8 +103,12 @@ pub(crate) async fn destination(
     config: &Config,
     name: &str,
 ) {
-    let removed = pgtrail_applier::seat::remove(client, &config.name, name).await;
-    let removed = removed.map(|()| true).map_err(anyhow::Error::from);
+    let removed = async {
+        let was_there = pgtrail_applier::seat::is_set_up(client, &config.name, name).await?;
+        pgtrail_applier::seat::remove(client, &config.name, name).await?;
+        Ok(was_there)
+    };
+    let removed = removed.await;
     account.note(&format!("pgtrail's rows at destination \"{name}\""), removed);
 }
 

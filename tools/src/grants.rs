@@ -161,6 +161,14 @@ pub(crate) fn of_destination(
     grants.role(role, "login");
     let name = quote_ident(role);
     grants.run(format!("grant connect on database {} to {name}", quote_ident(&server.database)));
+    if config.makes_schema() {
+        let database = quote_ident(&server.database);
+        grants.run(format!("grant create on database {database} to {name}"));
+        grants.note(
+            "the role will own what the stage \"schema\" makes, unless the source's owner exists \
+             there as well and the role is a member of it",
+        );
+    }
     let tables: Vec<&Table> =
         source.tables.iter().filter_map(|table| destination.table_for(table)).collect();
     grants.tables(role, "select, insert, update, delete, truncate", &tables);

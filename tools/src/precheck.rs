@@ -57,6 +57,8 @@ pub(crate) async fn gate(config: &Config, accept: &[String]) -> anyhow::Result<(
         true => ASKED_AGAIN.map(str::to_owned).to_vec(),
         false => Vec::new(),
     };
+    // What was accepted once stays so; failures stop it again.
+    let accept = if is_set_up { &only } else { accept };
     let report = Report::judge(config, &facts, &only, accept);
     if let Some(error) = unreachable(facts) {
         return Err(error);

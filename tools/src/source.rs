@@ -5,10 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use pgtrail_log::ReplicaIdentity;
+use pgtrail_log::{Lsn, ReplicaIdentity};
 use pgtrail_postgres::quote::{quote_ident, quote_literal};
 use pgtrail_postgres::schema::{RelationKind, Table};
 use pgtrail_postgres::{Error, Session};
+use pgtrail_reader::replication::SystemIdentity;
 
 /// Serialises init and teardown of several pipelines at one database. The number is ours alone:
 /// "pgtrail" in ASCII.
@@ -251,6 +252,30 @@ async fn with_lock_retries(client: &Session, sql: &str) -> Result<(), Error> {
             result => return result,
         }
     }
+}
+
+/// Which cluster this is, asked without a replication connection.
+pub(crate) async fn system(client: &Session) -> Result<SystemIdentity, Error> {
+    let sql = "select s.system_identifier, c.timeline_id, pg_catalog.current_database()::text \
+               from pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c";
+    let row = client.query_one(sql, &[]).await?;
+    let identifier: i64 = row.try_get(0)?;
+    let timeline: i32 = row.try_get(1)?;
+    Ok(SystemIdentity {
+        system_identifier: identifier.cast_unsigned(),
+        timeline: timeline.cast_unsigned(),
+        flush_lsn: position(client).await?,
+        dbname: row.try_get(2)?,
+    })
+}
+
+/// Where the source is; a standby can be one when only its schema is taken.
+pub(crate) async fn position(client: &Session) -> Result<Lsn, Error> {
+    let sql = "select (case when pg_catalog.pg_is_in_recovery() \
+               then pg_catalog.pg_last_wal_replay_lsn() \
+               else pg_catalog.pg_current_wal_insert_lsn() end)::text";
+    let text: String = client.query_one(sql, &[]).await?.try_get(0)?;
+    text.parse().map_err(|_| Error::Protocol { what: format!("LSN {text}") })
 }
 
 /// Whether the role may publish every table there is and will be.

@@ -102,6 +102,10 @@ pub(crate) fn of_applier(
         "groups": seen.groups,
         "replays": seen.replays,
         "conflicts": seen.conflicts,
+        "conflicts_resolved": {
+            "insert_exists": seen.insert_exists_resolved,
+            "update_missing": seen.update_missing_resolved,
+        },
         "connections": seen.connections,
         "base_tables_done": seen.base_tables_done,
         "base_tables_total": seen.base_tables_total,

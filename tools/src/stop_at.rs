@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use pgtrail_log::Lsn;
 
+use crate::config::Config;
+use crate::failure::Failure;
+
 /// Where a process stops by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StopAt {
@@ -33,6 +36,18 @@ impl fmt::Display for StopAt {
             StopAt::Now => f.write_str("now"),
             StopAt::Lsn(lsn) => write!(f, "{lsn}"),
         }
+    }
+}
+
+/// Without the stage "changes" the end is not for the caller to choose.
+///
+/// # Errors
+/// Then.
+pub(crate) fn refuse_stop_at(config: &Config) -> Result<(), Failure> {
+    match config.follows() {
+        true => Ok(()),
+        false => Err(Failure::usage("--stop-at needs the stage \"changes\"")
+            .hint("Leave it out: without that stage the work ends when it is done.")),
     }
 }
 

@@ -166,8 +166,8 @@ impl<'a> Supervisor<'a> {
         Supervisor { config, global, stop_at }
     }
 
-    /// Runs until every process has ended for good.
-    pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+    /// Runs until every process has ended for good. True when they were asked to.
+    pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<bool> {
         let program = std::env::current_exe().context("find this program")?;
         let (order, orders) = watch::channel(Order::Run);
         let mut keepers = JoinSet::new();
@@ -205,7 +205,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         match verdict {
-            None => Ok(()),
+            None => Ok(*order.borrow() == Order::Stop),
             Some((role, code)) => Err(halt(&role, code).into()),
         }
     }
@@ -218,7 +218,9 @@ impl<'a> Supervisor<'a> {
         match ended.decision {
             Decision::Restart => {}
             Decision::Leave if code == 0 => {
-                if self.stop_at.is_none() && !stopping {
+                if !self.config.follows() {
+                    info!(process = role, "process has ended");
+                } else if self.stop_at.is_none() && !stopping {
                     info!(process = role, "process stopped; it is left so");
                 }
             }

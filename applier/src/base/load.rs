@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
 
 use super::progress::{self, Progress};
-use super::stage::{copy_to_stage, create_stage, empty_stage, needs_stage};
+use super::stage::{STAGE, copy_to_stage, create_stage, empty_stage, needs_stage};
 use super::view::Chosen;
 use crate::Error;
 use crate::destination::Destination;
 use crate::guard::Guard;
+use crate::keep;
 use crate::seat::Seat;
 use crate::statement::copy_in;
 use crate::statement::encode::{COPY_HEADER, COPY_TRAILER};
@@ -67,6 +68,8 @@ pub(super) struct Loader {
     pub seat: Seat,
     pub status: Arc<ApplierStatus>,
     pub guard: Guard,
+    /// Rows that are there stay.
+    pub keep: bool,
 }
 
 impl Loader {
@@ -115,7 +118,7 @@ impl Loader {
         session.batch_execute("begin").await?;
         progress::keep_seat(session, &self.seat).await?;
         if load.progress.is_none() {
-            progress::begin(session, &self.seat, &target, &load.base).await?;
+            progress::begin(session, &self.seat, &target, &load.base, self.keep).await?;
         }
         let from = load.next_block();
         let loaded = match load.header() {
@@ -123,7 +126,7 @@ impl Loader {
             Some(header) if header.shape.columns.is_empty() => {
                 load_rows_without_columns(session, &target, header).await?
             }
-            _ => load_some(session, &target, load, blocks).await?,
+            _ => load_some(session, &target, load, blocks, self.keep).await?,
         };
         let done = load.header().is_some_and(|header| loaded.next >= header.blocks);
         let reached = Progress { next_block: loaded.next, done };
@@ -153,7 +156,7 @@ pub(crate) async fn load_whole(
     let mut rows = 0;
     while load.next_block() < base.blocks {
         let mut blocks = Blocks::read(Arc::clone(follower), &load);
-        let amount = load_some(session, target, &load, &mut blocks).await?;
+        let amount = load_some(session, target, &load, &mut blocks, false).await?;
         load.progress = Some(Progress { next_block: amount.next, done: false });
         rows += amount.rows;
     }
@@ -223,9 +226,10 @@ async fn load_some(
     target: &Target,
     load: &Load,
     blocks: &mut Blocks,
+    keep: bool,
 ) -> Result<Amount, Error> {
     let format = load.base.start.format;
-    let staged = needs_stage(target);
+    let staged = keep || needs_stage(target);
     let text = if staged {
         session.batch_execute(&create_stage(session, target).await?).await?;
         copy_to_stage(target, format)
@@ -264,7 +268,10 @@ async fn load_some(
     if copied != amount.rows && !target.may_suppress() {
         return Err(Error::Bug(format!("{copied} of {} base rows were copied", amount.rows)));
     }
-    if staged {
+    if keep {
+        let added = session.execute(&keep::empty_stage(target, STAGE), &[]).await;
+        keep::tell(target, amount.rows, added.map_err(rejected)?);
+    } else if staged {
         session.batch_execute(&empty_stage(target)).await.map_err(rejected)?;
     }
     Ok(amount)

@@ -47,12 +47,14 @@ pub(super) async fn keep_seat(session: &Session, seat: &Seat) -> Result<(), Erro
 }
 
 /// Notes that a base is being loaded, before its first row: into an empty table, from which the rows of
-/// an older base of the same relation, given up before it was complete, are gone.
+/// an older base of the same relation, given up before it was complete, are gone. With `keep` rows may
+/// be there, and stay.
 pub(super) async fn begin(
     session: &Session,
     seat: &Seat,
     target: &Target,
     base: &Chosen,
+    keep: bool,
 ) -> Result<(), Error> {
     let relation = i64::from(base.start.shape.relation);
     let id = base.id.cast_signed();
@@ -68,7 +70,7 @@ pub(super) async fn begin(
         clear(session, row.try_get(0)?, row.try_get(1)?).await?;
     }
     let sql = format!("select from {} limit 1", target.only());
-    if !session.query_typed(&sql, &[]).await?.is_empty() {
+    if !keep && !session.query_typed(&sql, &[]).await?.is_empty() {
         return Err(Error::NotEmpty { relation: target.relation() });
     }
     let sql = "insert into pgtrail.base_load (pipeline, destination, base_id, relation, \

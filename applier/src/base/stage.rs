@@ -12,7 +12,7 @@ use crate::Error;
 use crate::statement::written;
 use crate::target::Target;
 
-const STAGE: &str = "pg_temp.pgtrail_stage";
+pub(super) const STAGE: &str = "pg_temp.pgtrail_stage";
 
 /// Whether rows are of differing types, or have values for generated columns.
 pub(super) fn needs_stage(target: &Target) -> bool {

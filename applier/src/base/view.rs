@@ -29,8 +29,11 @@ impl Chosen {
 }
 
 /// See the module's description.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct View {
+    /// Rows of a base that was given up could not be told from those that were there: none is begun
+    /// before it is complete.
+    complete_only: bool,
     known: Option<(u32, bool)>,
     complete: Vec<BaseHeader>,
     tables: Vec<BaseTable>,
@@ -39,6 +42,17 @@ pub(super) struct View {
 }
 
 impl View {
+    pub(super) fn new(complete_only: bool) -> View {
+        View {
+            complete_only,
+            known: None,
+            complete: Vec::new(),
+            tables: Vec::new(),
+            initial_complete: false,
+            chosen: HashMap::new(),
+        }
+    }
+
     /// Brings it up to date, if the log has something new about bases.
     pub(super) fn refresh(
         &mut self,
@@ -59,7 +73,7 @@ impl View {
             self.initial_complete = mark.initial_complete;
             self.known = there;
         }
-        let open = match self.initial_complete {
+        let open = match self.initial_complete || self.complete_only {
             true => Vec::new(),
             false => follower.open_bases()?,
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pgtrail_log::Position;
 
 use crate::Error;
-use crate::conflict::{Conflict, Intent, Resolution, judge_count, judge_sqlstate, resolve};
+use crate::conflict::{Conflict, ConflictKind, Intent, judge_count, judge_sqlstate};
 use crate::target::Target;
 
 /// Why a try at a part failed.
@@ -15,6 +15,8 @@ pub(super) enum Failure {
     Replay(Option<Arc<Target>>),
     /// The statement does not fit the table any more. `error` is what to say if it never will.
     Stale { error: Error },
+    /// The destination's rows do not agree with a change; nothing is decided yet.
+    Conflict(Conflict),
     /// Nothing that another way of applying could change.
     Fatal(Error),
 }
@@ -24,6 +26,10 @@ impl Failure {
         match self {
             Failure::Replay(target) => Failure::Replay(target),
             Failure::Stale { error } => Failure::Stale { error: error.at(position) },
+            Failure::Conflict(conflict) => {
+                let position = conflict.position.or(position);
+                Failure::Conflict(Conflict { position, ..conflict })
+            }
             Failure::Fatal(error) => Failure::Fatal(error.at(position)),
         }
     }
@@ -31,6 +37,7 @@ impl Failure {
     pub(super) fn into_error(self) -> Error {
         match self {
             Failure::Replay(_) => Error::Bug("a statement outside a part failed".to_owned()),
+            Failure::Conflict(conflict) => conflict.into_error(),
             Failure::Stale { error } | Failure::Fatal(error) => error,
         }
     }
@@ -79,7 +86,8 @@ pub(super) fn judge_row(
     }
 }
 
-/// Values that a deferrable constraint forbids.
+/// Values that a deferrable constraint forbids. They are seen at the end of a group, where it is too
+/// late for a policy.
 pub(super) fn collided(
     target: &Target,
     position: Position,
@@ -87,10 +95,10 @@ pub(super) fn collided(
     constraint: Option<String>,
 ) -> Error {
     let kind = match intent {
-        Intent::Insert => crate::conflict::ConflictKind::InsertExists,
-        Intent::Update | Intent::Delete => crate::conflict::ConflictKind::UpdateExists,
+        Intent::Insert => ConflictKind::InsertExists,
+        Intent::Update | Intent::Delete => ConflictKind::UpdateExists,
     };
-    decided(target, position, kind, constraint)
+    conflict(target, position, kind, constraint).into_error()
 }
 
 /// An error that a TRUNCATE met.
@@ -114,26 +122,15 @@ pub(super) fn judge_truncate(
     }
 }
 
-fn conflict(
+pub(super) fn conflict(
     target: &Target,
     position: Position,
-    kind: crate::conflict::ConflictKind,
+    kind: ConflictKind,
     constraint: Option<String>,
 ) -> Failure {
-    Failure::Fatal(decided(target, position, kind, constraint))
-}
-
-fn decided(
-    target: &Target,
-    position: Position,
-    kind: crate::conflict::ConflictKind,
-    constraint: Option<String>,
-) -> Error {
     let relation = target.relation();
-    let conflict = Conflict { kind, relation, constraint, position: Some(position) };
-    match resolve(conflict) {
-        Resolution::Halt(error) => error,
-    }
+    let position = Some(position);
+    Failure::Conflict(Conflict { kind, relation, constraint, position, obstacle: None })
 }
 
 /// Names only: the server's message may quote values.

@@ -22,6 +22,8 @@ create table if not exists pgtrail.checkpoint (
     fence bigint not null default 0,
     -- How far the schema is made: begun, for rows, complete.
     schema_stage text,
+    -- What was there before and stays as it is (on_existing = "keep").
+    schema_kept text[],
     updated_at timestamptz not null default now(),
     primary key (pipeline, destination)
 );

@@ -28,8 +28,10 @@ mod tests;
 mod text;
 mod work;
 
+use std::collections::HashSet;
+
 use crate::mapping::Mapping;
-use crate::schema::snapshot::Snapshot;
+use crate::schema::snapshot::{Body, Object, Snapshot};
 
 pub use plan::{Change, Note, Phase, Plan, Statement, Unsupported};
 pub use select::{LeftOut, select};
@@ -72,6 +74,8 @@ pub struct Options {
     /// Whether replica identities are carried. At a destination they mean nothing for the pipeline
     /// that writes to it, and the source may have got some from pgtrail itself.
     pub replica_identity: bool,
+    /// Objects of `from`, as [`namesakes`] names them, that stay as they are with all their parts.
+    pub leave: HashSet<String>,
 }
 
 impl Default for Options {
@@ -84,6 +88,7 @@ impl Default for Options {
             privileges: true,
             event_triggers: false,
             replica_identity: true,
+            leave: HashSet::new(),
         }
     }
 }
@@ -98,6 +103,28 @@ impl Options {
     /// For two snapshots of one database.
     pub fn history() -> Options {
         Options { matching: Matching::Oid, drop: true, event_triggers: true, ..Options::default() }
+    }
+}
+
+/// What of `from` has the name of something in `to`: tables, views, functions and the like, not their
+/// parts.
+pub fn namesakes(from: &Snapshot, to: &Snapshot, mapping: &Mapping) -> Vec<String> {
+    let own = Mapping::identity();
+    let (from, to) = (side::Side::new(from, &own), side::Side::new(to, mapping));
+    let pairs = matching::Pairs::find(&from, &to, Matching::Name);
+    let found = from
+        .objects()
+        .iter()
+        .filter(|object| object.parent.is_none() && pairs.to.contains_key(&object.id));
+    found.map(|object| leave_key(&from, object)).collect()
+}
+
+/// Overloaded functions have one name and several of these.
+fn leave_key(side: &side::Side<'_>, object: &Object) -> String {
+    match &object.body {
+        Body::Routine(routine) => format!("{} ({})", side.describe(object), routine.types),
+        Body::Aggregate(aggregate) => format!("{} ({})", side.describe(object), aggregate.types),
+        _ => side.describe(object),
     }
 }
 

@@ -3,6 +3,8 @@ use pgtrail_log::{
     Tuple, Xid,
 };
 
+use pgtrail_postgres::selection::TablePattern;
+
 use super::*;
 use crate::pgoutput::wire::Wire;
 
@@ -44,7 +46,7 @@ impl Bench {
         let next_xid = Arc::new(NextXid::default());
         next_xid.observe(Xid::new((3 << 32) | 500));
         let selection = Selection {
-            exclude: vec![("s".to_owned(), "unwanted".to_owned())],
+            exclude: vec![TablePattern::literal("s", "unwanted")],
             ..Selection::everything()
         };
         let shapes = Arc::clone(&log);

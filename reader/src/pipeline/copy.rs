@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgtrail_log::LogWriter;
+use pgtrail_log::{LogWriter, Lsn};
+use pgtrail_postgres::{ConnInfo, SessionSettings, connect};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::base::{self, BaseConfig, Outcome};
+use crate::config::reachable;
 use crate::rebase::{Rebasing, ResyncRequest};
 use crate::retention::{Floors, Fullness};
 use crate::retry::Retry;
@@ -32,6 +34,8 @@ pub(super) struct Ties {
     pub(super) connected: watch::Receiver<bool>,
     /// Told whether all of it is in the log; a table that is copied again makes it false meanwhile.
     pub(super) copied: watch::Sender<bool>,
+    /// Where changes end, if they are to; known before `copied`.
+    pub(super) last: watch::Sender<Option<Lsn>>,
     pub(super) fullness: watch::Receiver<Fullness>,
     pub(super) requests: mpsc::Receiver<ResyncRequest>,
     pub(super) floors: Floors,
@@ -46,11 +50,11 @@ impl Copy {
         status: Arc<ReaderStatus>,
         ties: Ties,
     ) -> Copy {
-        let Ties { mut connected, copied, fullness, requests, floors } = ties;
+        let Ties { mut connected, copied, last, fullness, requests, floors } = ties;
         let (stop, is_stopped) = watch::channel(false);
         let windows = (config.connect_retry, config.error_retry);
         let retry = Retry::new(windows.0, windows.1);
-        let (schema, rows) = (config.schema, config.copy);
+        let parts = Parts { schema: config.schema, rows: config.copy, changes: config.changes };
         let config = BaseConfig {
             conninfo: config.conninfo.clone(),
             jobs: config.copy_jobs,
@@ -63,12 +67,12 @@ impl Copy {
                 Ok(_) = connected.wait_for(|connected| *connected) => {}
                 _ = told_to_stop.wait_for(|stop| *stop) => return Ok(()),
             }
-            let parts = Parts { schema, rows };
             let stop = is_stopped.clone();
             let outcome = copy(&log, &parts, &config, &status, &fullness, is_stopped, retry);
             if outcome.await? == Outcome::Stopped {
                 return Ok(());
             }
+            last.send_replace(log.final_lsn().filter(|_| !parts.changes));
             for isolated in log.initial_set().map(|set| set.isolated).unwrap_or_default() {
                 let table = format!("{}.{}", isolated.table.schema, isolated.table.name);
                 status.table_failed(&table, &isolated.reason);
@@ -107,6 +111,27 @@ impl Copy {
 struct Parts {
     schema: bool,
     rows: bool,
+    changes: bool,
+}
+
+/// What comes after the rows: the place where changes end is where the source is now. Whatever a base
+/// has of a transaction has committed before.
+async fn conclude(log: &Arc<LogWriter>, parts: &Parts, conninfo: &ConnInfo) -> Result<(), Error> {
+    if parts.changes || log.final_lsn().is_some() {
+        return Ok(());
+    }
+    fail::fail_point!("reader::copy::before_conclusion");
+    let session = connect(conninfo, SessionSettings::pinned()).await?;
+    let asked = session.query_one("select pg_catalog.pg_current_wal_insert_lsn()::text", &[]).await;
+    let text: String =
+        asked.and_then(|row| row.try_get(0)).map_err(pgtrail_postgres::Error::from)?;
+    let lsn: Lsn = text.parse().map_err(|_| Error::Invariant("the source's LSN is none"))?;
+    let (log, lsn) = (Arc::clone(log), reachable(lsn));
+    let decided = tokio::task::spawn_blocking(move || log.decide_final_lsn(lsn)).await;
+    decided.map_err(|_| Error::Invariant("deciding where changes end panicked"))??;
+    fail::fail_point!("reader::copy::after_conclusion");
+    tracing::info!(%lsn, "the copy is complete; changes up to here belong to it");
+    Ok(())
 }
 
 /// What comes before the rows.
@@ -121,7 +146,7 @@ async fn prepare(log: &Arc<LogWriter>, parts: &Parts, config: &BaseConfig) -> Re
 }
 
 /// Without a copy the initial set is empty, and complete.
-async fn plan_nothing(log: &Arc<LogWriter>) -> Result<(), Error> {
+pub(super) async fn plan_nothing(log: &Arc<LogWriter>) -> Result<(), Error> {
     let log = Arc::clone(log);
     let planned = tokio::task::spawn_blocking(move || {
         log.plan_initial_set(&[])?;
@@ -151,10 +176,16 @@ async fn copy(
         let ended = match prepared {
             Err(error) => Err(error),
             Ok(()) => {
-                let (log, status) = (Arc::clone(log), Arc::clone(status));
+                let (own, status) = (Arc::clone(log), Arc::clone(status));
                 let copied =
-                    base::copy_initial(log, config, status, fullness.clone(), stop.clone());
-                copied.await.map_err(Error::from)
+                    base::copy_initial(own, config, status, fullness.clone(), stop.clone());
+                match copied.await {
+                    Ok(Outcome::Complete) => {
+                        let concluded = conclude(log, parts, &config.conninfo).await;
+                        concluded.map(|()| Outcome::Complete)
+                    }
+                    ended => ended.map_err(Error::from),
+                }
             }
         };
         let error = match ended {

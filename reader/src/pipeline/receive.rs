@@ -63,6 +63,8 @@ pub(super) struct Links {
     pub(super) durable: watch::Receiver<DurableMark>,
     /// The initial copy is complete.
     pub(super) copied: watch::Receiver<bool>,
+    /// Where changes end, once that is known.
+    pub(super) last: watch::Receiver<Option<Lsn>>,
     /// The log has no room.
     pub(super) fullness: watch::Receiver<Fullness>,
 }
@@ -135,6 +137,17 @@ impl Receiver {
         self.hand_over(true).await;
     }
 
+    /// Takes note of where changes end.
+    fn note_last(&mut self) {
+        let last = *self.links.last.borrow_and_update();
+        self.stop_at = last.or(self.stop_at);
+    }
+
+    /// Where to end, as far as that is known.
+    pub(super) fn stop_at(&self) -> Option<Lsn> {
+        self.stop_at
+    }
+
     /// Whether everything that was asked for is in the log.
     pub(super) fn is_done(&self) -> bool {
         let reached = |stop_at| self.links.durable.borrow().end_lsn >= stop_at;
@@ -152,7 +165,9 @@ impl Receiver {
         reader: &mut ReplicationReader,
         side: &Side,
     ) -> Result<Ended, Error> {
+        let mut may_end = true;
         loop {
+            self.note_last();
             if self.is_done() {
                 return Ok(Ended::Done);
             }
@@ -167,6 +182,8 @@ impl Receiver {
                 _ = self.links.fullness.changed() => {}
                 _ = self.links.durable.changed(), if stopping => {}
                 _ = self.links.copied.changed(), if copying => {}
+                // Whoever would tell is gone once the copy has ended.
+                told = self.links.last.changed(), if may_end => may_end = told.is_ok(),
                 _ = self.ask.tick(), if stopping => self.links.confirmer.ask()?,
                 () = sleep_until(self.watermark.due), if quiet && self.watermark.waiting.is_some() => {
                     self.write_watermark().await;

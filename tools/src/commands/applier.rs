@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use pgtrail_applier::{ApplierConfig, ApplierStatus};
+use pgtrail_applier::{ApplierConfig, ApplierStatus, Extent, OnExisting};
 use tokio::sync::Notify;
 
 use crate::cli::Global;
-use crate::config::Config;
+use crate::config::{Config, Destination};
 use crate::control::{ControlSocket, StatusSource, wake_on_advance};
 use crate::process::{HaltNote, Rates, shutdown_of_child};
 use crate::status;
@@ -18,6 +18,9 @@ use crate::stop_at::StopAt;
 Loads the copied tables first, then applies every transaction in commit order. Needs no source and
 no reader: it applies what the log holds and waits for more. SIGTERM and SIGINT are a clean stop,
 exit code 0.
+
+Without the stage \"changes\" it ends by itself, exit code 0: when the schema is made, or the copy is
+loaded and all changes up to the moment when the copy had ended are applied.
 
 Examples:
   pgtrail applier
@@ -62,6 +65,16 @@ impl Applier {
         applier.connect_retry = config.connect_retry;
         applier.error_retry = config.error_retry;
         applier.schema = config.makes_schema();
+        if config.keeps_existing(name) {
+            applier.on_existing = OnExisting::Keep;
+        }
+        applier.policies =
+            config.destinations.get(name).map(Destination::policies).unwrap_or_default();
+        applier.extent = match (config.follows(), config.copies()) {
+            (true, _) => Extent::Changes,
+            (false, true) => Extent::Copy,
+            (false, false) => Extent::Schema,
+        };
         applier.stop_at = self.stop_at.map(|stop| match stop {
             StopAt::Now => pgtrail_applier::StopAt::LogEnd,
             StopAt::Lsn(lsn) => pgtrail_applier::StopAt::Lsn(lsn),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pgtrail_log::{Epoch, EpochStart, Identity, Incarnation, LogWriter, Snapshot, Timestamp};
+use pgtrail_log::{Epoch, EpochStart, Identity, Incarnation, LogWriter, Lsn, Snapshot, Timestamp};
 use pgtrail_postgres::quote::quote_literal;
 use pgtrail_postgres::schema::{Table, load_tables};
 use pgtrail_postgres::{ConnInfo, Session};
@@ -113,15 +113,22 @@ impl<'a> Plan<'a> {
         let source_info = config.source("init")?;
         let source = connect(&source_info, "source").await?;
         let standing = Standing::find(config, &source).await?;
-        let mut replication =
-            ReplicationClient::connect(&source_info).await.context("connect to the source")?;
-        let system = replication.identify_system().await?;
+        let system = match config.replicates() {
+            true => {
+                let replication = ReplicationClient::connect(&source_info).await;
+                replication.context("connect to the source")?.identify_system().await?
+            }
+            false => source::system(&source).await.context("ask which cluster the source is")?,
+        };
         let selection = config.selection();
         let selected = load_tables(&source, source.capabilities(), &selection).await?;
         let (tables, _) = replicable(selected);
         let everything = selection.is_everything() && source::is_superuser(&source).await?;
         let coverage = Coverage::of(&tables, everything, source.capabilities());
-        let is_publication_given = publication::is_given(&source, config, standing).await?;
+        let is_publication_given = match config.replicates() {
+            true => publication::is_given(&source, config, standing).await?,
+            false => false,
+        };
         let mut plan = Plan {
             config,
             source_info,
@@ -157,6 +164,22 @@ impl<'a> Plan<'a> {
         if self.is_cut_short {
             lines.push("remove what an earlier init left when it was cut short".to_owned());
         }
+        if self.config.replicates() {
+            self.describe_source(&mut lines);
+        }
+        for destination in &self.destinations {
+            lines.push(format!(
+                "destination \"{}\": create schema pgtrail and its tables, unless they are there",
+                destination.name
+            ));
+        }
+        lines.push(format!("create the change log in {}", self.config.log.dir.display()));
+        let mut text = lines.join("\n");
+        text.push('\n');
+        text
+    }
+
+    fn describe_source(&self, lines: &mut Vec<String>) {
         lines
             .push("source: create schema pgtrail and its tables, unless they are there".to_owned());
         for given in self.lacking() {
@@ -173,16 +196,6 @@ impl<'a> Plan<'a> {
         let failover =
             if self.source.capabilities().failover_slots { ", with failover" } else { "" };
         lines.push(format!("source: create replication slot {}{failover}", self.config.slot()));
-        for destination in &self.destinations {
-            lines.push(format!(
-                "destination \"{}\": create schema pgtrail and its tables, unless they are there",
-                destination.name
-            ));
-        }
-        lines.push(format!("create the change log in {}", self.config.log.dir.display()));
-        let mut text = lines.join("\n");
-        text.push('\n');
-        text
     }
 
     fn lacking(&self) -> Vec<GivenIdentity<'_>> {
@@ -191,6 +204,9 @@ impl<'a> Plan<'a> {
 
     async fn carry_out(&self, made: &mut Made) -> anyhow::Result<()> {
         let config = self.config;
+        if !config.replicates() {
+            return self.carry_out_alone(made).await;
+        }
         if self.is_cut_short {
             self.clear_remains().await?;
         }
@@ -205,19 +221,61 @@ impl<'a> Plan<'a> {
         )
         .await
         .context("create schema pgtrail at the source")?;
+        step("init::registered")?;
         self.give_identities().await?;
+        step("init::identities_given")?;
         if !self.is_publication_given {
             self.publish().await?;
         }
-        for (index, destination) in self.destinations.iter().enumerate() {
-            made.seats.push(index);
-            destination.seat(&config.name).await?;
-        }
+        step("init::published")?;
+        self.seat(made).await?;
+        step("init::seated")?;
         let identity = self.create_slot().await?;
+        step("init::slot_made")?;
         made.log = true;
         LogWriter::create(&config.log.dir, &identity).context("create the change log")?;
+        step("init::log_made")?;
         let incarnation = identity.incarnation.to_string();
         Ok(source::complete(&self.source, &config.name, &incarnation).await?)
+    }
+
+    /// For the schema alone nothing is made at the source: no slot, no publication.
+    async fn carry_out_alone(&self, made: &mut Made) -> anyhow::Result<()> {
+        self.seat(made).await?;
+        step("init::seated")?;
+        let sql = self.source.capabilities().snapshot_query();
+        let row = self.source.query_one(&sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
+        let snapshot: String = row.try_get(0)?;
+        let identity = Identity {
+            slot: String::new(),
+            publication: String::new(),
+            ..self.identity(
+                source::position(&self.source).await?,
+                snapshot.parse().context("read the source's snapshot")?,
+                self.source_database().await?,
+            )
+        };
+        made.log = true;
+        LogWriter::create(&self.config.log.dir, &identity).context("create the change log")
+    }
+
+    fn identity(&self, from: Lsn, exported_snapshot: Snapshot, database: String) -> Identity {
+        Identity {
+            pipeline: self.config.name.clone(),
+            system_identifier: self.system.system_identifier,
+            database,
+            slot: self.config.slot(),
+            publication: self.config.publication(),
+            incarnation: Incarnation::random(),
+            epochs: vec![EpochStart {
+                epoch: Epoch::FIRST,
+                timeline: self.system.timeline,
+                begins_at: from,
+            }],
+            consistent_point: from,
+            exported_snapshot,
+            created: Timestamp::now(),
+        }
     }
 
     /// Committed before the slot is made: a slot that has to decode from before its publication
@@ -228,6 +286,14 @@ impl<'a> Plan<'a> {
         let sql = publication::publication_sql(&name, &self.coverage, capabilities);
         let done = self.source.batch_execute(&sql).await;
         done.map_err(pgtrail_postgres::Error::from).context("create the publication")
+    }
+
+    async fn seat(&self, made: &mut Made) -> anyhow::Result<()> {
+        for (index, destination) in self.destinations.iter().enumerate() {
+            made.seats.push(index);
+            destination.seat(&self.config.name).await?;
+        }
+        Ok(())
     }
 
     async fn seat_destinations(&self) -> anyhow::Result<()> {
@@ -276,22 +342,8 @@ impl<'a> Plan<'a> {
         // The exported snapshot lives as long as the replication connection stays idle.
         let exported_snapshot = self.exported_snapshot(&created).await?;
         drop(replication);
-        Ok(Identity {
-            pipeline: config.name.clone(),
-            system_identifier: self.system.system_identifier,
-            database: self.source_database().await?,
-            slot,
-            publication: config.publication(),
-            incarnation: Incarnation::random(),
-            epochs: vec![EpochStart {
-                epoch: Epoch::FIRST,
-                timeline: self.system.timeline,
-                begins_at: created.consistent_point,
-            }],
-            consistent_point: created.consistent_point,
-            exported_snapshot,
-            created: Timestamp::now(),
-        })
+        let database = self.source_database().await?;
+        Ok(self.identity(created.consistent_point, exported_snapshot, database))
     }
 
     /// A slot is made once every transaction that was open has ended: say what is being waited for.
@@ -371,6 +423,12 @@ impl<'a> Plan<'a> {
             say(format_args!("could not undo: {what}: {error:#}"));
         }
     }
+}
+
+/// A place where a test lets init fail.
+fn step(_name: &'static str) -> anyhow::Result<()> {
+    fail::fail_point!(_name, |_| Err(anyhow::anyhow!("failed at {_name}")));
+    Ok(())
 }
 
 impl Destination {

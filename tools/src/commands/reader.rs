@@ -11,20 +11,26 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::control::{ControlSocket, ReaderVerbs, StatusSource};
 use crate::process::{HaltNote, Rates, shutdown_of_child};
+use crate::release;
 use crate::servers::{connect, current_lsn};
 use crate::status;
-use crate::stop_at::StopAt;
+use crate::stop_at::{StopAt, refuse_stop_at};
 
 /// Run the reader alone: from the source's slot into the change log
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Copies the tables into the log first (unless stages = [\"changes\"]) and empties the slot into it
-all the while. SIGTERM and SIGINT are a clean stop, exit code 0. \"pgtrail run\" starts it together
+Takes the schema and copies the tables into the log first, as stages says, and empties the slot into
+it all the while. SIGTERM and SIGINT are a clean stop, exit code 0. \"pgtrail run\" starts it together
 with the appliers.
+
+Without the stage \"changes\" it ends by itself, exit code 0: when the schema is in the log, or the
+copy and all changes up to the moment when the copy had ended. It then removes slot and publication
+and puts replica identities back. Started again after that it only says so.
 
 Examples:
   pgtrail reader
-  pgtrail reader --stop-at now")]
+  pgtrail reader --stop-at now
+  pgtrail reader --config load.toml      with stages = [\"copy\"] there: ends when all is in the log")]
 pub struct Reader {
     /// Stop once everything that commits up to LSN (now: what the source has committed at the
     /// start) and the whole copy is in the log
@@ -47,9 +53,15 @@ impl Reader {
             true => Some(ControlSocket::bind(&config.reader_socket(), "a reader").await?),
             false => None,
         };
+        if self.stop_at.is_some() {
+            refuse_stop_at(&config)?;
+        }
         let note = HaltNote::of(&config.log.dir, "reader");
         note.clear();
-        let result = self.read(&config, socket).await;
+        let result = match self.read(&config, socket).await {
+            Ok(()) => release::when_done(&config).await,
+            failed => failed,
+        };
         note.leave(&result);
         result
     }
@@ -78,15 +90,21 @@ impl Reader {
                 Some(current_lsn(&source).await.context("ask the source where it is")?)
             }
         };
+        // The log for a schema alone was made for no slot.
+        let (publication, slot) = match config.replicates() {
+            true => (config.publication(), config.slot()),
+            false => (String::new(), String::new()),
+        };
         Ok(ReaderConfig {
             pipeline: config.name.clone(),
             conninfo,
             log_dir: config.log.dir.clone(),
-            publication: config.publication(),
-            slot: config.slot(),
+            publication,
+            slot,
             selection: config.selection(),
             schema: config.makes_schema(),
             copy: config.copies(),
+            changes: config.follows(),
             copy_jobs: config.copy.jobs,
             sequence_interval: config.source.sequence_interval,
             stop_at,

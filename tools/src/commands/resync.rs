@@ -32,9 +32,10 @@ pgtrail status). Of a partitioned table all partitions are copied.
 
 Examples:
   pgtrail resync sales.orders
-  pgtrail resync --wait sales.orders sales.lines")]
+  pgtrail resync --wait sales.orders 'sales.tmp_*'")]
 pub struct Resync {
-    /// The tables, as schema.table; a part with a dot in it in double quotes
+    /// The tables, as schema.table; patterns as in [objects], a part that is meant literally in
+    /// double quotes
     #[arg(required = true, value_name = "TABLE", value_parser = TableName::parse)]
     tables: Vec<TableName>,
     /// Wait until the tables are at every destination
@@ -72,8 +73,7 @@ impl Resync {
 
     /// The tables that now wait to be copied.
     async fn request(&self, config: &Config) -> anyhow::Result<Vec<String>> {
-        let tables: Vec<[&str; 2]> =
-            self.tables.iter().map(|table| [&*table.schema, &*table.name]).collect();
+        let tables: Vec<String> = self.tables.iter().map(ToString::to_string).collect();
         let request = json!({ "verb": "resync", "tables": tables });
         let answer = control::request(&config.reader_socket(), &request).await.map_err(|_| {
             Failure::usage(format!("no reader of pipeline \"{}\" runs", config.name))

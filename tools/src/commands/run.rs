@@ -9,8 +9,9 @@ use crate::config::Config;
 use crate::control;
 use crate::failure::Failure;
 use crate::process::{Second, shutdown_on_signal};
+use crate::render::say;
 use crate::servers::{connect, current_lsn};
-use crate::stop_at::StopAt;
+use crate::stop_at::{StopAt, refuse_stop_at};
 use crate::supervise::Supervisor;
 
 /// Run the reader and one applier per destination, and keep them running
@@ -21,8 +22,12 @@ applier halts, the reader and the other appliers go on. When the reader halts, t
 what the log holds, then run ends with the reader's exit code. SIGTERM and SIGINT are a clean stop
 of all, exit code 0.
 
+Without the stage \"changes\" it ends by itself, exit code 0, when every destination has all of it;
+nothing stays at the source. A run that was cut short is continued by the next one.
+
 Examples:
   pgtrail run
+  pgtrail run --config load.toml  with stages = [\"schema\", \"copy\"] there: ends when done
   pgtrail run --stop-at now       bring the destinations up to date once")]
 pub struct Run {
     /// Stop once everything that commits up to LSN (now: what the source has committed at the
@@ -39,6 +44,9 @@ impl Run {
     pub async fn run(self, global: &Global) -> anyhow::Result<()> {
         let config = global.load()?;
         refuse_while_running(&config).await?;
+        if self.stop_at.is_some() {
+            refuse_stop_at(&config)?;
+        }
         let shutdown = shutdown_on_signal(Second::Ends)?;
         // Asked once: reader and appliers must mean the same place.
         let stop_at = match self.stop_at {
@@ -49,7 +57,17 @@ impl Run {
                 Some(current_lsn(&source).await.context("ask the source where it is")?)
             }
         };
-        Box::pin(Supervisor::new(&config, global, stop_at).run(shutdown)).await
+        let supervisor = Supervisor::new(&config, global, stop_at);
+        let was_stopped = Box::pin(supervisor.run(shutdown)).await?;
+        if !was_stopped && !config.follows() {
+            say(format_args!(
+                "pipeline \"{}\": everything is done, stages = {}; nothing of it is left at the \
+                 source, and \"pgtrail teardown\" removes the rest",
+                config.name,
+                config.stages_text()
+            ));
+        }
+        Ok(())
     }
 }
 

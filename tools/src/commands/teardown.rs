@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::control;
 use crate::dismantle::{self, Account};
 use crate::failure::Failure;
+use crate::inventory::{Inventory, by_hand};
 use crate::render::{Report, say, to_stdout};
 use crate::servers::connect;
 
@@ -17,11 +18,15 @@ use crate::servers::connect;
 #[command(after_help = "\
 Removes the slot and the publication, puts replica identities back as they were, removes the
 pipeline's rows (and the schema pgtrail when no other pipeline uses it) on both sides, and the log
-directory. Your own tables and rows stay as they are. When a side cannot be reached the other is
-still done; run it again later for the rest.
+directory unless --keep-log says to leave it. Your own tables and rows stay as they are, and so does
+whatever pgtrail did not set: a publication that was there before init, a replica identity that was
+changed again since. Running it twice is fine.
+
+When a side cannot be reached the other is still done, the log is kept, and the exit code is 4; run it
+again later for the rest. For the source it prints the SQL that does the same there.
 
 Examples:
-  pgtrail teardown --dry-run
+  pgtrail teardown --dry-run      what is there on both sides: what goes, what stays and why
   pgtrail teardown --yes
   pgtrail teardown --yes --keep-log")]
 pub struct Teardown {
@@ -31,7 +36,7 @@ pub struct Teardown {
     /// Leave the log directory
     #[arg(long)]
     keep_log: bool,
-    /// Print what would be done, and do nothing
+    /// Ask both sides, print what is there and would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -43,12 +48,13 @@ impl Teardown {
     /// When a process of the pipeline runs, nobody agrees, or something could not be removed.
     pub async fn run(self, global: &Global) -> anyhow::Result<()> {
         let config = global.load()?;
-        let plan = self.plan(&config);
         if self.dry_run {
-            return to_stdout(|out| Ok(write!(out, "{plan}")?));
+            let inventory = Inventory::take(&config, self.keep_log).await;
+            to_stdout(|out| Ok(write!(out, "{}", inventory.text())?))?;
+            return inventory.failure().map_or(Ok(()), Err);
         }
         refuse_while_running(&config).await?;
-        if !self.yes && !agreed(&plan)? {
+        if !self.yes && !agreed(&config, self.keep_log).await? {
             return Err(Failure::usage("nothing was removed").into());
         }
         let mut account = Account::default();
@@ -63,25 +69,6 @@ impl Teardown {
         conclude(account, &config)
     }
 
-    fn plan(&self, config: &Config) -> String {
-        let (slot, publication) = (config.slot(), config.publication());
-        let mut plan = format!(
-            "source: drop replication slot {slot} and publication {publication} (which stays when it was \
-             there before init)\n\
-             source: put replica identities back, remove the rows of pipeline \"{}\"\n",
-            config.name
-        );
-        for name in config.destinations.keys() {
-            plan.push_str(&format!(
-                "destination \"{name}\": remove the rows of pipeline \"{}\"\n",
-                config.name
-            ));
-        }
-        let keep = if self.keep_log { "keep" } else { "remove" };
-        plan.push_str(&format!("{keep} the log directory {}\n", config.log.dir.display()));
-        plan
-    }
-
     async fn source(&self, account: &mut Account, config: &Config) {
         let client = async { connect(&config.source("teardown")?, "source").await };
         match client.await {
@@ -93,6 +80,11 @@ impl Teardown {
                     config.publication()
                 );
                 account.leave(what, error);
+                say(format_args!(
+                    "the source cannot be reached; unless teardown is run again, run this there \
+                     later:\n{}",
+                    by_hand(config).trim_end()
+                ));
             }
         }
     }
@@ -126,13 +118,14 @@ async fn refuse_while_running(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn agreed(plan: &str) -> anyhow::Result<bool> {
+async fn agreed(config: &Config, keep_log: bool) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::usage("teardown asks first, and there is no terminal to ask on")
             .hint("Give --yes, or --dry-run to see what it would do.")
             .into());
     }
+    let plan = Inventory::take(config, keep_log).await.text();
     let mut out = std::io::stderr();
     write!(out, "{plan}Go on? [y/N] ").context("ask")?;
     out.flush().context("ask")?;

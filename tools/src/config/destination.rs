@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pgtrail_applier::{Policies, Policy};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -21,10 +22,84 @@ pub struct Destination {
     /// it with what the copy needs. Not known when left out. Since 0.1.
     #[serde(default, with = "units::optional_size")]
     pub disk_free: Option<u64>,
+    /// What becomes of tables and rows that are there already: `"fail"` refuses to begin; `"keep"`
+    /// leaves tables as they are, and a row where the copy has one with the same key, until a change
+    /// overwrites it. Since 0.1.
+    #[serde(default)]
+    pub on_existing: OnExisting,
+    /// What is done where a change and the destination's rows disagree.
+    #[serde(default)]
+    pub conflict: Conflict,
+}
+
+/// What becomes of what is at the destination already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExisting {
+    /// It is refused.
+    #[default]
+    Fail,
+    /// It stays.
+    Keep,
+}
+
+/// `[destination.conflict]`: what is done about each kind of conflict. The kinds are PostgreSQL's.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conflict {
+    /// For kinds that are not named. `"error"`: the applier stops. Since 0.1.
+    pub default: Resolution,
+    /// An insert meets a row with the same key. `"error"`, or `"apply_remote"`: the source's row takes
+    /// its place, which is the default with `on_existing = "keep"`. Since 0.1.
+    pub insert_exists: Option<Resolution>,
+    /// An update finds no row. `"error"`, or `"apply_remote"`: the source's row is added. Since 0.1.
+    pub update_missing: Option<Resolution>,
+}
+
+/// What is done about a conflict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// The applier stops.
+    #[default]
+    Error,
+    /// The source's row wins.
+    ApplyRemote,
+}
+
+impl Destination {
+    /// What the applier is to do about conflicts.
+    pub fn policies(&self) -> Policies {
+        let policy =
+            |given: Option<Resolution>, otherwise: Resolution| match given.unwrap_or(otherwise) {
+                Resolution::Error => Policy::Error,
+                Resolution::ApplyRemote => Policy::ApplyRemote,
+            };
+        let Conflict { default, insert_exists, update_missing } = self.conflict;
+        // Rows that were kept are in the way of inserts that the copy does not hold.
+        let of_inserts = match self.on_existing {
+            OnExisting::Fail => default,
+            OnExisting::Keep => Resolution::ApplyRemote,
+        };
+        Policies {
+            insert_exists: policy(insert_exists, of_inserts),
+            update_missing: policy(update_missing, default),
+        }
+    }
+
+    /// What cannot be asked for.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self.conflict.default {
+            Resolution::Error => Ok(()),
+            Resolution::ApplyRemote => Err("conflict.default: \"apply_remote\" is known for \
+                                            insert_exists and update_missing only; name them"
+                .to_owned()),
+        }
+    }
 }
 
 /// The keys of the short form.
-const KEYS: &[&str] = &["conninfo", "disk_free"];
+const KEYS: &[&str] = &["conninfo", "disk_free", "on_existing", "conflict"];
 
 /// Reads either form and refuses a mixture.
 pub(super) fn deserialize<'de, D>(
@@ -46,39 +121,65 @@ impl<'de> Visitor<'de> for Forms {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut short = None;
-        let mut disk_free = None;
+        let mut short = Short::default();
         let mut named = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
-            match map.next_value::<Entry>()? {
-                Entry::Table(destination) => {
-                    check_name(&key).map_err(de::Error::custom)?;
-                    named.insert(key, destination);
+            match key.as_str() {
+                "conninfo" => short.conninfo = Some(map.next_value()?),
+                "disk_free" => {
+                    let size = units::parse_size(&map.next_value::<String>()?);
+                    short.disk_free = Some(size.map_err(de::Error::custom)?);
                 }
-                Entry::Text(conninfo) if key == "conninfo" => short = Some(conninfo),
-                Entry::Text(size) if key == "disk_free" => {
-                    disk_free = Some(units::parse_size(&size).map_err(de::Error::custom)?);
-                }
-                Entry::Text(_) | Entry::Other => {
-                    return Err(de::Error::unknown_field(&key, KEYS));
-                }
+                "on_existing" => short.on_existing = Some(map.next_value()?),
+                // Not a name: it means the policies wherever it stands.
+                "conflict" => short.conflict = Some(map.next_value()?),
+                _ => match map.next_value::<Entry>()? {
+                    Entry::Table(destination) => {
+                        check_name(&key).map_err(de::Error::custom)?;
+                        named.insert(key, destination);
+                    }
+                    Entry::Other => return Err(de::Error::unknown_field(&key, KEYS)),
+                },
             }
         }
         match (short, named.keys().next()) {
-            (Some(_), Some(name)) => Err(de::Error::custom(format!(
+            (Short { conninfo: Some(_), .. }, Some(name)) => Err(de::Error::custom(format!(
                 "destination.conninfo and the key destination.{name} exclude one another: \
                  write either [destination] or only [destination.NAME] tables"
             ))),
-            (Some(conninfo), None) => {
-                let destination = Destination { conninfo, disk_free };
+            (Short { conninfo: Some(conninfo), disk_free, on_existing, conflict }, None) => {
+                let destination = Destination {
+                    conninfo,
+                    disk_free,
+                    on_existing: on_existing.unwrap_or_default(),
+                    conflict: conflict.unwrap_or_default(),
+                };
                 Ok(BTreeMap::from([(DEFAULT_NAME.to_owned(), destination)]))
             }
-            (None, Some(_)) if disk_free.is_some() => Err(de::Error::custom(
-                "destination.disk_free belongs into one of the [destination.NAME] tables",
-            )),
-            (None, Some(_)) => Ok(named),
-            (None, None) => Err(de::Error::missing_field("conninfo")),
+            (short, Some(_)) => match short.first_key() {
+                Some(key) => Err(de::Error::custom(format!(
+                    "destination.{key} belongs into one of the [destination.NAME] tables"
+                ))),
+                None => Ok(named),
+            },
+            (_, None) => Err(de::Error::missing_field("conninfo")),
         }
+    }
+}
+
+/// The keys of the short form, as far as they are there.
+#[derive(Default)]
+struct Short {
+    conninfo: Option<String>,
+    disk_free: Option<u64>,
+    on_existing: Option<OnExisting>,
+    conflict: Option<Conflict>,
+}
+
+impl Short {
+    fn first_key(&self) -> Option<&'static str> {
+        let there = [self.disk_free.is_some(), self.on_existing.is_some(), self.conflict.is_some()];
+        KEYS.iter().skip(1).zip(there).find(|(_, there)| *there).map(|(key, _)| *key)
     }
 }
 
@@ -93,7 +194,6 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// What may stand below `destination`.
 enum Entry {
-    Text(String),
     Table(Destination),
     Other,
 }
@@ -108,12 +208,16 @@ impl<'de> Deserialize<'de> for Entry {
                 f.write_str("a string or a table")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Entry, E> {
-                Ok(Entry::Text(text.to_owned()))
+            fn visit_str<E>(self, _: &str) -> Result<Entry, E> {
+                Ok(Entry::Other)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
                 Destination::deserialize(MapAccessDeserializer::new(map)).map(Entry::Table)
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, _: A) -> Result<Entry, A::Error> {
+                Ok(Entry::Other)
             }
 
             fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {

@@ -57,6 +57,10 @@ fn the_example_lists_every_key_with_its_default() {
         "jobs",
         "accept",
         "disk_free",
+        "on_existing",
+        "default",
+        "insert_exists",
+        "update_missing",
     ] {
         let written = text.lines().any(|line| {
             line.trim_start_matches(['#', ' '])
@@ -70,7 +74,7 @@ fn the_example_lists_every_key_with_its_default() {
 #[test]
 fn the_smallest_file_takes_the_defaults() {
     let config = parse(SMALLEST).expect("the smallest file");
-    assert_eq!(config.stages, [Stage::Copy, Stage::Changes]);
+    assert_eq!(config.stages, [Stage::Schema, Stage::Copy, Stage::Changes]);
     assert_eq!(config.destinations.keys().collect::<Vec<_>>(), ["default"]);
     assert_eq!(config.slot(), "pgtrail_orders");
     assert!(config.selection().is_everything());
@@ -134,9 +138,59 @@ fn contradictions_name_both_keys() {
 }
 
 #[test]
-fn stages_are_one_of_three_sets() {
+fn conflict_policies_are_named_by_kind() {
+    use pgtrail_applier::{Policies, Policy};
+    let with = |lines: &str| {
+        let text = format!("{SMALLEST}{lines}");
+        parse(&text).map(|config| config.destinations["default"].policies())
+    };
+    let errors = Policies::default();
+    let wins = Policy::ApplyRemote;
+    assert_eq!(with(""), Ok(errors));
+    assert_eq!(with("on_existing = \"keep\""), Ok(Policies { insert_exists: wins, ..errors }));
+    let said = "on_existing = \"keep\"\n[destination.conflict]\ninsert_exists = \"error\"";
+    assert_eq!(with(said), Ok(errors));
+    let both = "[destination.conflict]\ndefault = \"error\"\ninsert_exists = \"apply_remote\"\n\
+                update_missing = \"apply_remote\"";
+    assert_eq!(with(both), Ok(Policies { insert_exists: wins, update_missing: wins }));
+    let named = SMALLEST.replace("[destination]", "[destination.west]")
+        + "on_existing = \"keep\"\n[destination.west.conflict]\nupdate_missing = \"apply_remote\"";
+    let config = parse(&named).expect("a named destination");
+    let expected = Policies { insert_exists: wins, update_missing: wins };
+    assert_eq!(config.destinations["west"].policies(), expected);
+    assert!(config.keeps_existing("west") && !config.keeps_existing("east"));
+    for (lines, part) in [
+        ("on_existing = \"drop\"", "drop"),
+        ("[destination.conflict]\ninsert_exists = \"newest\"", "newest"),
+        ("[destination.conflict]\ndelete_missing = \"apply_remote\"", "delete_missing"),
+        ("[destination.conflict]\ndefault = \"apply_remote\"", "conflict.default"),
+    ] {
+        let message = with(lines).expect_err(lines);
+        assert!(message.contains(part), "{message}");
+    }
+    let astray = SMALLEST.replace("[destination]", "[destination.west]")
+        + "[destination.conflict]\ndefault = \"error\"";
+    assert!(parse(&astray).expect_err("no name").contains("[destination.NAME]"));
+}
+
+#[test]
+fn stages_are_any_subset() {
     let stages = |list: &str| format!("stages = {list}\nname =");
-    refuses("name =", &stages("[\"copy\"]"), &["t.toml:2", "stages", "[\"copy\", \"changes\"]"]);
-    refuses("name =", &stages("[\"schema\"]"), &["t.toml:2", "stages"]);
-    refuses("name =", &stages("[]"), &["t.toml:2", "stages"]);
+    for (list, (schema, copies, follows)) in [
+        ("[\"schema\"]", (true, false, false)),
+        ("[\"copy\"]", (false, true, false)),
+        ("[\"changes\"]", (false, false, true)),
+        ("[\"copy\", \"schema\"]", (true, true, false)),
+        ("[\"schema\", \"changes\"]", (true, false, true)),
+        ("[\"changes\", \"copy\"]", (false, true, true)),
+    ] {
+        let config = parse(&SMALLEST.replacen("name =", &stages(list), 1)).expect(list);
+        assert_eq!(
+            (config.makes_schema(), config.copies(), config.follows()),
+            (schema, copies, follows)
+        );
+        assert_eq!(config.replicates(), copies || follows, "{list}");
+    }
+    refuses("name =", &stages("[]"), &["t.toml:2", "stages", "at least one"]);
+    refuses("name =", &stages("[\"copy\", \"copy\"]"), &["t.toml:2", "stages", "twice"]);
 }

@@ -40,6 +40,9 @@ const fn item(id: &'static str, title: &'static str, judge: Judge) -> Item {
     Item { id, title, judge }
 }
 
+/// The source's side, where findings are shown.
+const SOURCE: &str = "source";
+
 /// Every item. The first that fails names the code with which `init` ends.
 pub(crate) static ITEMS: &[Item] = {
     use Judge::{Configured, Each, Pair, Reachable, Server, Tables};
@@ -71,7 +74,7 @@ pub(crate) static ITEMS: &[Item] = {
         item(
             "destination-privileges",
             "Rights at the destination",
-            Pair(rights::destination_privileges),
+            Configured(rights::destination_privileges),
         ),
         item(
             "replica-role",
@@ -98,6 +101,7 @@ pub(crate) static ITEMS: &[Item] = {
             "The destination's tables are empty",
             Configured(existing::existing_rows),
         ),
+        item("kept-tables", "Tables that are kept", Configured(existing::kept_tables)),
         item("column-types", "Columns have the same types", Pair(values::column_types)),
         item("binary-types", "Types that travel in binary", Judge::Source(values::binary_types)),
         item("encoding", "Character sets", Pair(values::encoding)),
@@ -166,6 +170,35 @@ pub(crate) static ITEMS: &[Item] = {
     ]
 };
 
+/// What only matters where rows are read: with the stage "schema" alone there is no slot, no
+/// publication and no replica identity, and a source that takes no writes will do.
+const OF_ROWS: &[&str] = &[
+    "wal-level",
+    "replication-slots",
+    "wal-senders",
+    "replication-right",
+    "replication-connection",
+    "source-privileges",
+    "source-ownership",
+    "replica-role",
+    "row-security",
+    "replica-identity",
+    "binary-types",
+    "lc-monetary",
+    "open-transactions",
+    "prepared-transactions",
+    "large-objects",
+    "triggers",
+    "restart-identity",
+    "replication-role-settings",
+    "publication",
+    "ddl-capture",
+    "wal-retention",
+    "wal-sender-timeout",
+    "decoding-memory",
+    "slot-failover",
+];
+
 /// What one item found, on one side.
 #[derive(Debug)]
 pub(crate) struct Checked {
@@ -179,6 +212,19 @@ pub(crate) struct Checked {
 impl Item {
     /// Judges it on every side it is about.
     pub(crate) fn judge(&self, config: &Config, facts: &Facts) -> Vec<Checked> {
+        let mut found = self.judge_all(config, facts);
+        if !config.replicates() {
+            let is_of_rows = |checked: &&mut Checked| {
+                OF_ROWS.contains(&checked.id) || checked.id == "primary" && checked.side == SOURCE
+            };
+            for checked in found.iter_mut().filter(is_of_rows) {
+                checked.finding = Finding::pass("not needed: no rows are read");
+            }
+        }
+        found
+    }
+
+    fn judge_all(&self, config: &Config, facts: &Facts) -> Vec<Checked> {
         let checked = |side: &str, finding| Checked {
             id: self.id,
             title: self.title,
@@ -202,7 +248,7 @@ impl Item {
             })),
             Judge::Pair(_) | Judge::Configured(_) => None,
         };
-        found.extend(own.map(|finding| checked("source", finding)));
+        found.extend(own.map(|finding| checked(SOURCE, finding)));
         for (name, side) in &facts.destinations {
             let both = || Some((source?, side.known()?));
             let finding = match self.judge {
@@ -293,6 +339,11 @@ mod tests {
         for id in ids() {
             assert!(id.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{id}");
         }
+    }
+
+    #[test]
+    fn what_is_left_out_without_rows_are_items() {
+        assert!(OF_ROWS.iter().all(|id| find(id).is_some()));
     }
 
     #[test]

@@ -19,8 +19,12 @@ pub(super) fn config() -> Config {
 }
 
 pub(super) fn config_with(more: &str) -> Config {
+    let stages = match more.contains("stages") {
+        true => "",
+        false => "stages = [\"copy\", \"changes\"]\n",
+    };
     let text = format!(
-        "name = \"a\"\nsource.conninfo = \"host=src password=secret\"\nlog.dir = \"/l\"\n\
+        "{stages}name = \"a\"\nsource.conninfo = \"host=src password=secret\"\nlog.dir = \"/l\"\n\
          destination.conninfo = \"host=dst\"\nlog.min_free = \"1GB\"\n{more}"
     );
     Config::parse(&text, Path::new("t.toml")).expect("parses")

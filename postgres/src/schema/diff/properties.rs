@@ -14,6 +14,9 @@ use crate::schema::snapshot::{Body, Object};
 
 impl<'a> Planner<'a> {
     pub(super) fn properties(&mut self, object: &'a Object) {
+        if self.is_left(object) {
+            return;
+        }
         let standing = self.standing(object);
         if standing.is_none() && self.work.get(&object.id) != Some(&Work::Make) {
             if matches!(&object.body, Body::Constraint(_)) && self.is_made_with_parent(object) {
@@ -97,7 +100,8 @@ impl<'a> Planner<'a> {
         let table = self.to.parent_name(object);
         let index_name = quote_ident(&object.name);
         let above = index.attached_to.filter(|_| old.is_none_or(|old| old.attached_to.is_none()));
-        if let Some(above) = above.and_then(|oid| self.to.relation(oid)) {
+        let above = above.and_then(|oid| self.to.relation(oid));
+        if let Some(above) = above.filter(|above| !self.is_left(above)) {
             let sql = format!("alter index {} attach partition {name}", self.to.qualified(above));
             self.push(object, sql, Phase::Keys, ATTACH_INDEXES, Change::Alter);
         }

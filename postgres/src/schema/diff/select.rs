@@ -53,16 +53,16 @@ struct Picked<'a> {
 
 impl Picked<'_> {
     fn run(&mut self) {
-        let whole = self.selection.schemas.is_empty() && self.selection.tables.is_empty();
+        let whole = self.selection.is_unlisted();
+        let in_schema = |schema: &String| self.selection.contains_schema(schema);
         for object in self.side.objects() {
             let chosen = match (&object.body, &object.schema) {
                 (Body::Table(_), Some(schema)) => self.selection.contains(schema, &object.name),
-                (_, Some(schema)) => whole || self.selection.schemas.contains(schema),
-                (Body::Schema(_), None) => whole || self.selection.schemas.contains(&object.name),
-                (Body::DefaultPrivileges(default), None) => match &default.in_schema {
-                    Some(schema) => whole || self.selection.schemas.contains(schema),
-                    None => whole,
-                },
+                (_, Some(schema)) => in_schema(schema),
+                (Body::Schema(_), None) => in_schema(&object.name),
+                (Body::DefaultPrivileges(default), None) => {
+                    default.in_schema.as_ref().map_or(whole, in_schema)
+                }
                 (_, None) => object.parent.is_none() && whole,
             };
             if chosen && object.parent.is_none() {
@@ -89,6 +89,31 @@ impl Picked<'_> {
             };
             if follows && !self.taken.contains(&object.id) {
                 self.take(object);
+            }
+        }
+        self.name_what_stays();
+    }
+
+    /// What was not chosen although it works on a table that was: a view, a function over its rows.
+    fn name_what_stays(&mut self) {
+        let refused: HashSet<String> =
+            self.refused.iter().map(|left| left.object.clone()).collect();
+        for object in self.side.objects() {
+            let is_own = object.parent.is_none() && !self.taken.contains(&object.id);
+            if !is_own || matches!(object.body, Body::Table(_)) {
+                continue;
+            }
+            let taken = |id: &ObjectId| self.taken.contains(id);
+            let table = object.needs.iter().map(|need| need.id).filter(taken).find_map(|id| {
+                self.side.get(id).filter(|needed| matches!(needed.body, Body::Table(_)))
+            });
+            let name = self.side.describe(object);
+            if let Some(table) = table.filter(|_| !refused.contains(&name)) {
+                let reason = format!(
+                    "works on {} and is not selected itself: only its schema can select it",
+                    self.side.describe(table)
+                );
+                self.refused.push(LeftOut { object: name, reason });
             }
         }
     }

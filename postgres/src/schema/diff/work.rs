@@ -9,6 +9,10 @@ use crate::schema::snapshot::{Body, Class, Object, ObjectId};
 impl<'a> Planner<'a> {
     pub(super) fn decide(&mut self) {
         for object in self.to.objects() {
+            if self.is_left(object) {
+                self.work.insert(object.id, Work::Keep);
+                continue;
+            }
             let work = match self.pairs.from.get(&object.id).and_then(|id| self.from.get(*id)) {
                 None if self.is_left_out(object) => Work::Keep,
                 None => Work::Make,
@@ -38,6 +42,26 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+    }
+
+    /// Whether the object, or what it is a part of, stays as it is at the destination. The sequence of
+    /// a column is a part of its table.
+    pub(super) fn is_left(&self, object: &Object) -> bool {
+        if self.options.leave.is_empty() {
+            return false;
+        }
+        let mut root = object;
+        while let Some(parent) = root.parent.and_then(|id| self.to.get(id)) {
+            root = parent;
+        }
+        if let Body::Sequence(sequence) = &root.body
+            && let Some(table) = sequence.owner_table.and_then(|oid| self.to.relation(oid))
+            && self.is_left(table)
+        {
+            return true;
+        }
+        let old = self.pairs.from.get(&root.id).and_then(|id| self.from.get(*id));
+        old.is_some_and(|old| self.options.leave.contains(&super::leave_key(self.from, old)))
     }
 
     /// What is not made on purpose, with a note where someone could miss it.

@@ -144,7 +144,7 @@ impl Dump {
             || self
                 .tables
                 .iter()
-                .any(|table| table.schema == relation.schema && table.name == relation.name)
+                .any(|table| table.pattern.matches(&relation.schema, &relation.name))
     }
 }
 

@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 
 use pgtrail_postgres::mapping::Mapping;
-use pgtrail_postgres::schema::{RelationKind, Table, TypeKind};
+use pgtrail_postgres::schema::{RelationKind, Table, TableColumn, TypeKind};
 
 use super::transfer;
 use crate::config::Config;
 use crate::precheck::facts::{Destination, Source};
 use crate::precheck::finding::{Finding, Remedy};
-use crate::precheck::names::{count, shorten};
+use crate::precheck::names::{count, full_name, shorten};
 use crate::standing::Standing;
 
 const WHY_MISSING: &str = "Every table and column that takes part must exist on both sides: stages \
@@ -72,11 +72,18 @@ pub(crate) fn existing_rows(
     source: &Source,
     destination: &Destination,
 ) -> Finding {
-    if !config.copies() || source.standing == Ok(Standing::Complete) {
+    if source.standing == Ok(Standing::Complete) {
+        return Finding::pass("the pipeline is set up");
+    }
+    let keeps = config.keeps_existing(&destination.name);
+    if config.makes_schema() && !keeps {
+        return existing_tables(source, destination);
+    }
+    if !config.copies() {
         return Finding::pass("not copied");
     }
-    if config.makes_schema() {
-        return existing_tables(source, destination);
+    if keeps {
+        return kept_rows(source, destination);
     }
     if destination.filled.is_empty() {
         return Finding::pass("the tables are empty");
@@ -103,6 +110,116 @@ pub(crate) fn existing_rows(
         "stages = [\"changes\"], if they hold the source's rows of now and nothing writes there \
          meanwhile",
     ))
+}
+
+/// With `on_existing = "keep"`: whether rows would double.
+fn kept_rows(source: &Source, destination: &Destination) -> Finding {
+    let filled: HashSet<&String> = destination.filled.iter().collect();
+    let without_key: Vec<String> = source
+        .tables
+        .iter()
+        .filter_map(|table| destination.table_for(table))
+        .filter(|table| table.unique_indexes.is_empty())
+        .map(full_name)
+        .filter(|name| filled.contains(name))
+        .collect();
+    if without_key.is_empty() {
+        return Finding::pass(match filled.len() {
+            0 => "the tables are empty".to_owned(),
+            n => format!("{} with rows; they are kept", count(n, "table", "tables")),
+        });
+    }
+    Finding::warning(
+        format!(
+            "tables at destination \"{}\" have rows and no unique key: {}",
+            destination.name,
+            shorten(&without_key)
+        ),
+        "Nothing tells which of their rows the source has as well: the copy adds all of the source's.",
+    )
+    .mend(Remedy::configuration("objects.exclude, or give them the source's key first"))
+}
+
+/// With `on_existing = "keep"`: how the tables that stay differ from the source's.
+pub(crate) fn kept_tables(config: &Config, source: &Source, destination: &Destination) -> Finding {
+    if !config.keeps_existing(&destination.name) || source.standing == Ok(Standing::Complete) {
+        return Finding::pass("nothing is kept");
+    }
+    let mapping = Mapping::identity();
+    let (mut missing, mut differing, mut kept) = (Vec::new(), Vec::new(), 0);
+    for table in source.tables.iter().filter(|table| table.kind == RelationKind::Table) {
+        let (schema, relation) = mapping.relation(&table.schema, &table.name);
+        let Some(found) = destination.table_for(table) else {
+            let namesake = destination.namesakes.get(&(schema.clone(), relation.clone()));
+            missing.extend(namesake.map(|kind| format!("{schema}.{relation} ({kind} there)")));
+            continue;
+        };
+        kept += 1;
+        for column in &table.columns {
+            let name = mapping.column(&table.schema, &table.name, &column.name);
+            let full = format!("{schema}.{relation}.{name}");
+            match found.column(&name) {
+                None if table.sent_columns().any(|sent| sent.name == column.name) => {
+                    missing.push(full);
+                }
+                None => differing.push(format!("{full} (not there)")),
+                Some(there) => {
+                    differing.extend(difference(column, there).map(|how| format!("{full} ({how})")))
+                }
+            }
+        }
+        let known = |name: &String| {
+            table
+                .columns
+                .iter()
+                .any(|column| mapping.column(&table.schema, &table.name, &column.name) == *name)
+        };
+        let more = found.columns.iter().map(|column| &column.name).filter(|name| !known(name));
+        differing.extend(more.map(|name| format!("{schema}.{relation}.{name} (only there)")));
+    }
+    let name = &destination.name;
+    if !missing.is_empty() {
+        return Finding::failure(
+            format!("tables that are kept at destination \"{name}\" lack {}", shorten(&missing)),
+            "What is kept is not altered, and rows of the source have no place there.",
+        )
+        .code("PGT-0507")
+        .mend(
+            Remedy::destination(name, "alter table … add column …").then("as the source has it"),
+        );
+    }
+    if !differing.is_empty() {
+        return Finding::notice(
+            format!("columns at destination \"{name}\" differ: {}", shorten(&differing)),
+            "What is kept is not altered. Values are converted where PostgreSQL assigns them; one \
+             that does not fit halts the applier.",
+        );
+    }
+    Finding::pass(match kept {
+        0 => "none of the tables is there".to_owned(),
+        n => format!("{} kept, with the source's columns", count(n, "table", "tables")),
+    })
+}
+
+/// How the destination's column is otherwise than the source's.
+fn difference(source: &TableColumn, there: &TableColumn) -> Option<String> {
+    let differs = [
+        (source.data_type.sql() != there.data_type.sql()).then(|| there.data_type.sql()),
+        (source.data_type.sql() == there.data_type.sql() && source.typmod != there.typmod)
+            .then(|| "another length or precision".to_owned()),
+        (source.not_null != there.not_null)
+            .then(|| if there.not_null { "not null" } else { "nullable" }.to_owned()),
+        (source.generated != there.generated).then(|| match there.generated {
+            Some(_) => "generated".to_owned(),
+            None => "not generated".to_owned(),
+        }),
+        (source.identity != there.identity).then(|| match there.identity {
+            Some(_) => "another identity".to_owned(),
+            None => "no identity".to_owned(),
+        }),
+    ];
+    let all: Vec<String> = differs.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Whether names are taken that pgtrail is to make.

@@ -131,7 +131,11 @@ pub(crate) fn excess_privileges(whose: &Whose<'_>, server: &Server) -> Finding {
 }
 
 /// Rights at a destination.
-pub(crate) fn destination_privileges(source: &Source, destination: &Destination) -> Finding {
+pub(crate) fn destination_privileges(
+    config: &Config,
+    source: &Source,
+    destination: &Destination,
+) -> Finding {
     let server = &destination.server;
     let role = quote_ident(&server.role);
     let name = &destination.name;
@@ -148,6 +152,14 @@ pub(crate) fn destination_privileges(source: &Source, destination: &Destination)
             false => format!("create schema pgtrail authorization {role}"),
         };
         remedies.push(Remedy::destination(name, sql));
+    }
+    if config.makes_schema() && !server.may_create && source.standing != Ok(Standing::Complete) {
+        missing.push("create objects in the database".to_owned());
+        let database = quote_ident(&server.database);
+        remedies.push(
+            Remedy::destination(name, format!("grant create on database {database} to {role}"))
+                .fixable(),
+        );
     }
     let targets: Vec<&Table> =
         source.tables.iter().filter_map(|table| destination.table_for(table)).collect();

@@ -50,11 +50,11 @@ fn rights_at_a_destination() {
         d.server.may_create = false;
         d.privileges.get_mut(&200).expect("t").may_truncate = false;
     });
-    let found = rights::destination_privileges(&source(), &nothing);
+    let found = rights::destination_privileges(&config(), &source(), &nothing);
     check(&found, Failure, "make or use schema pgtrail, nor select, insert");
     remedy(&found, "create schema pgtrail authorization \"app\"");
     let foreign = destination_with(|d| d.server.has_own_schema = true);
-    let found = rights::destination_privileges(&source(), &foreign);
+    let found = rights::destination_privileges(&config(), &source(), &foreign);
     check(&found, Failure, "schema pgtrail");
     remedy(&found, "grant create, usage on schema pgtrail");
 
