@@ -3,6 +3,7 @@
 //! See benches/README.md for what is measured and how to read it.
 
 mod backlog;
+mod copy;
 mod latency;
 mod measure;
 mod peers;
@@ -31,6 +32,8 @@ enum What {
     /// From commit at the source to commit at the destination, at a steady rate, beside a native
     /// subscription.
     Latency(latency::Options),
+    /// An initial copy with schema and keys, against a psql pipe, native table sync and pgcopydb.
+    Copy(copy::Options),
 }
 
 fn main() -> Result<()> {
@@ -38,12 +41,13 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let whats = match arguments.what {
         Some(what) => vec![what],
-        None => vec![What::Tpcb(defaults()?), What::Latency(defaults()?)],
+        None => vec![What::Tpcb(defaults()?), What::Copy(defaults()?), What::Latency(defaults()?)],
     };
     let mut reports = Vec::new();
     for what in &whats {
         let report = match what {
             What::Tpcb(options) => backlog::measure(&runtime, options)?,
+            What::Copy(options) => copy::measure(&runtime, options)?,
             What::Latency(options) => runtime.block_on(latency::measure(options))?,
         };
         println!("{}\n", report.table());
