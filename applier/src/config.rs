@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pgtrail_log::Lsn;
-use pgtrail_postgres::ConnInfo;
 use pgtrail_postgres::mapping::Mapping;
+use pgtrail_postgres::{ConnInfo, Rate};
 
 /// What an applier is to do.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct ApplierConfig {
     pub schema: bool,
     /// How many tables of the base are loaded side by side.
     pub copy_jobs: usize,
+    /// How fast they may be loaded, all together.
+    pub copy_rate: Rate,
     /// How long an unreachable destination is tried again, once it has been connected to.
     pub connect_retry: Duration,
     /// How long an error that may pass by itself is tried again.
@@ -54,6 +56,7 @@ impl ApplierConfig {
             group: GroupBounds::default(),
             schema: false,
             copy_jobs: 2,
+            copy_rate: Rate::default(),
             connect_retry: Duration::from_secs(12 * 3600),
             error_retry: Duration::from_secs(600),
             peer_timeout: Duration::from_secs(60),

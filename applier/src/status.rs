@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use pgtrail_log::{DurableMark, Epoch, Lsn, Position, Timestamp};
+use pgtrail_log::{CopySnapshot, Copying, DurableMark, Epoch, Lsn, Position, Timestamp};
 
 /// What the applier is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,17 +71,15 @@ pub struct ApplierStatus {
     replays: AtomicU64,
     conflicts: AtomicU64,
     connections: AtomicU64,
-    base_tables_total: AtomicU64,
-    base_tables_done: AtomicU64,
+    pub(crate) copying: Copying,
     base_blocks: AtomicU64,
-    base_rows: AtomicU64,
     base_rows_total: AtomicU64,
     last_error: Mutex<Option<String>>,
     started: Timestamp,
 }
 
 /// [`ApplierStatus`] at one moment, as plain values.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct StatusSnapshot {
     /// What it is doing.
     pub state: ApplierState,
@@ -115,6 +113,8 @@ pub struct StatusSnapshot {
     pub base_rows: u64,
     /// Rows of the bases that are complete in the log.
     pub base_rows_total: u64,
+    /// How far loading the base is.
+    pub copy: CopySnapshot,
     /// The last error, if it is not over.
     pub last_error: Option<String>,
     /// When the process started.
@@ -143,10 +143,8 @@ impl ApplierStatus {
             replays: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
             connections: AtomicU64::new(0),
-            base_tables_total: AtomicU64::new(0),
-            base_tables_done: AtomicU64::new(0),
+            copying: Copying::default(),
             base_blocks: AtomicU64::new(0),
-            base_rows: AtomicU64::new(0),
             base_rows_total: AtomicU64::new(0),
             last_error: Mutex::new(None),
             started: Timestamp::now(),
@@ -162,6 +160,7 @@ impl ApplierStatus {
         let epoch = self.applied_epoch.load(Ordering::Relaxed);
         let commit_lsn = Lsn::new(number(&self.applied_commit_lsn));
         let last_commit_time = self.last_commit_time.load(Ordering::Relaxed);
+        let copy = self.copying.snapshot();
         StatusSnapshot {
             state: self.state(),
             applied: (epoch != 0).then(|| Position::of_transaction(Epoch(epoch), commit_lsn)),
@@ -174,11 +173,12 @@ impl ApplierStatus {
             replays: number(&self.replays),
             conflicts: number(&self.conflicts),
             connections: number(&self.connections),
-            base_tables_total: number(&self.base_tables_total),
-            base_tables_done: number(&self.base_tables_done),
+            base_tables_total: copy.tables_total,
+            base_tables_done: copy.tables_done,
             base_blocks: number(&self.base_blocks),
-            base_rows: number(&self.base_rows),
+            base_rows: copy.rows,
             base_rows_total: number(&self.base_rows_total),
+            copy,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             started: self.started,
         }
@@ -232,15 +232,13 @@ impl ApplierStatus {
         self.conflicts.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_base(&self, done: u64, total: u64, rows_total: u64) {
-        self.base_tables_done.store(done, Ordering::Relaxed);
-        self.base_tables_total.store(total, Ordering::Relaxed);
+    pub(crate) fn set_base_rows(&self, rows_total: u64) {
         self.base_rows_total.store(rows_total, Ordering::Relaxed);
     }
 
-    pub(crate) fn loaded(&self, blocks: u64, rows: u64) {
+    pub(crate) fn loaded(&self, relation: u32, blocks: u64, rows: u64, bytes: u64) {
         self.base_blocks.fetch_add(blocks, Ordering::Relaxed);
-        self.base_rows.fetch_add(rows, Ordering::Relaxed);
+        self.copying.add(relation, rows, bytes);
     }
 }
 

@@ -16,6 +16,7 @@ pub mod quote;
 pub mod schema;
 pub mod selection;
 pub mod sqlstate;
+pub mod throttle;
 pub mod tls;
 pub mod wire;
 
@@ -23,3 +24,4 @@ pub use capabilities::Capabilities;
 pub use connect::{Session, SessionSettings, connect};
 pub use conninfo::ConnInfo;
 pub use error::Error;
+pub use throttle::{Rate, Throttle};

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pgtrail_log::Lsn;
-use pgtrail_postgres::ConnInfo;
 use pgtrail_postgres::selection::Selection;
+use pgtrail_postgres::{ConnInfo, Rate};
 
 /// Everything a reader needs to be told.
 #[derive(Clone, Debug)]
@@ -26,8 +26,10 @@ pub struct ReaderConfig {
     pub schema: bool,
     /// Whether existing rows are copied. Without, the initial set is empty.
     pub copy: bool,
-    /// How many tables are copied at once.
+    /// How many sessions copy at once.
     pub copy_jobs: usize,
+    /// How fast the copy may read.
+    pub copy_rate: Rate,
     /// Where to end: everything that committed up to here, and the whole copy, is in the log.
     pub stop_at: Option<Lsn>,
     /// How long a source that cannot be reached is tried again, after it once was.

@@ -135,7 +135,7 @@ async fn p1_p2_both_killed_in_the_middle_of_an_open_base() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_source_in_the_middle_of_an_open_base() {
-    let mut midway = Midway::reach().await;
+    let midway = Midway::reach().await;
     tokio::task::block_in_place(|| midway.pair.source.restart(Stop::Kill));
     midway.change_at_source().await;
     midway.let_through();
@@ -144,7 +144,7 @@ async fn a_killed_source_in_the_middle_of_an_open_base() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_destination_in_the_middle_of_an_open_base() {
-    let mut midway = Midway::reach().await;
+    let midway = Midway::reach().await;
     tokio::task::block_in_place(|| midway.pair.destination.restart(Stop::Kill));
     midway.proxy.blackhole(false);
     midway.finish(false).await;

@@ -16,6 +16,7 @@ mod grants;
 mod logging;
 mod precheck;
 mod process;
+mod progress;
 mod publication;
 pub mod render;
 mod servers;

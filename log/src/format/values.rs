@@ -2,7 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 
-use crate::base::{BaseHeader, BaseTable, CopyFormat, InitialSet};
+use crate::base::{BaseHeader, BaseTable, CopyFormat, InitialSet, TableSize};
 use crate::format::messages::{
     BaseMessage, ColumnMessage, EpochMessage, IdentityMessage, InitialSetMessage, RelationMessage,
     TableMessage,
@@ -99,6 +99,8 @@ impl From<&InitialSet> for InitialSetMessage {
             relation: table.relation,
             schema: table.schema.clone(),
             name: table.name.clone(),
+            bytes: table.size.bytes,
+            rows: table.size.rows,
         };
         InitialSetMessage { tables: set.tables.iter().map(table).collect(), complete: set.complete }
     }
@@ -110,6 +112,7 @@ impl From<InitialSetMessage> for InitialSet {
             relation: table.relation,
             schema: table.schema,
             name: table.name,
+            size: TableSize { bytes: table.bytes, rows: table.rows },
         };
         InitialSet {
             tables: message.tables.into_iter().map(table).collect(),

@@ -40,10 +40,11 @@ impl Copy {
         let retry = Retry::new(config.connect_retry, config.error_retry);
         let (schema, rows) = (config.schema, config.copy);
         let config = BaseConfig {
-            conninfo: config.conninfo.clone(),
             jobs: config.copy_jobs,
             selection: config.selection.clone(),
             publication: config.publication.clone(),
+            rate: config.copy_rate,
+            ..BaseConfig::new(config.conninfo.clone())
         };
         let task = runtime.spawn(async move {
             let mut told_to_stop = is_stopped.clone();

@@ -86,6 +86,7 @@ impl Reader {
             schema: config.makes_schema(),
             copy: config.copies(),
             copy_jobs: config.copy.jobs,
+            copy_rate: config.copy.rate(),
             stop_at,
             connect_retry: config.connect_retry,
             error_retry: config.error_retry,

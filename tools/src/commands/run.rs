@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::control;
 use crate::failure::Failure;
 use crate::process::{Second, shutdown_on_signal};
+use crate::progress;
 use crate::servers::{connect, current_lsn};
 use crate::stop_at::StopAt;
 use crate::supervise::Supervisor;
@@ -49,7 +50,12 @@ impl Run {
                 Some(current_lsn(&source).await.context("ask the source where it is")?)
             }
         };
-        Box::pin(Supervisor::new(&config, global, stop_at).run(shutdown)).await
+        let mut supervised = Box::pin(Supervisor::new(&config, global, stop_at).run(shutdown));
+        tokio::select! {
+            ended = &mut supervised => return ended,
+            () = progress::show(&config) => {}
+        }
+        supervised.await
     }
 }
 

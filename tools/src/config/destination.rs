@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::{NonZeroU64, NonZeroUsize};
 
+use pgtrail_postgres::Rate;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -21,10 +23,45 @@ pub struct Destination {
     /// it with what the copy needs. Not known when left out. Since 0.1.
     #[serde(default, with = "units::optional_size")]
     pub disk_free: Option<u64>,
+    /// How fast it is written.
+    #[serde(default)]
+    pub throttle: Throttle,
+}
+
+/// `[destination.throttle]` or `[destination.NAME.throttle]`
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Throttle {
+    /// How many tables of the copy are loaded at the same time, and how many indexes are made. Since
+    /// 0.1.
+    pub copy_jobs: NonZeroUsize,
+    /// The most rows of the copy loaded in a second. No limit when left out. Since 0.1.
+    pub copy_rows_per_second: Option<NonZeroU64>,
+    /// The most bytes of rows of the copy loaded in a second. No limit when left out. Since 0.1.
+    #[serde(with = "units::optional_size")]
+    pub copy_bytes_per_second: Option<u64>,
+}
+
+impl Default for Throttle {
+    fn default() -> Throttle {
+        let copy_jobs = NonZeroUsize::new(2).expect("two is not zero");
+        Throttle { copy_jobs, copy_rows_per_second: None, copy_bytes_per_second: None }
+    }
+}
+
+impl Throttle {
+    /// How fast rows may be loaded.
+    pub(crate) fn rate(&self) -> Rate {
+        let rows_per_second = self.copy_rows_per_second.map(NonZeroU64::get);
+        Rate { rows_per_second, bytes_per_second: self.copy_bytes_per_second }
+    }
 }
 
 /// The keys of the short form.
-const KEYS: &[&str] = &["conninfo", "disk_free"];
+const KEYS: &[&str] = &["conninfo", "disk_free", "throttle"];
+
+/// The table of the short form; no destination can have this name.
+const THROTTLE: &str = "throttle";
 
 /// Reads either form and refuses a mixture.
 pub(super) fn deserialize<'de, D>(
@@ -48,8 +85,13 @@ impl<'de> Visitor<'de> for Forms {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut short = None;
         let mut disk_free = None;
+        let mut throttle = None;
         let mut named = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
+            if key == THROTTLE {
+                throttle = Some(map.next_value::<Throttle>()?);
+                continue;
+            }
             match map.next_value::<Entry>()? {
                 Entry::Table(destination) => {
                     check_name(&key).map_err(de::Error::custom)?;
@@ -70,11 +112,16 @@ impl<'de> Visitor<'de> for Forms {
                  write either [destination] or only [destination.NAME] tables"
             ))),
             (Some(conninfo), None) => {
-                let destination = Destination { conninfo, disk_free };
+                let throttle = throttle.unwrap_or_default();
+                let destination = Destination { conninfo, disk_free, throttle };
                 Ok(BTreeMap::from([(DEFAULT_NAME.to_owned(), destination)]))
             }
             (None, Some(_)) if disk_free.is_some() => Err(de::Error::custom(
                 "destination.disk_free belongs into one of the [destination.NAME] tables",
+            )),
+            (None, Some(_)) if throttle.is_some() => Err(de::Error::custom(
+                "[destination.throttle] belongs to one of the [destination.NAME] tables: write \
+                 [destination.NAME.throttle]",
             )),
             (None, Some(_)) => Ok(named),
             (None, None) => Err(de::Error::missing_field("conninfo")),
