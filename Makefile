@@ -96,7 +96,8 @@ fuzz: rocksdb ## cargo-fuzz on the decoders; FUZZ_SECS=N each
 	@cd tests/fuzz && for target in $$(cargo +nightly fuzz list); do \
 		cargo +nightly fuzz run "$$target" -- -max_total_time=$${FUZZ_SECS:-60} || exit 1; done
 
-bench: build ## against pg_recvlogical and a native subscription, on the same backlog
+bench: build ## against pg_recvlogical, native subscriptions, psql and pgcopydb, on the same data
+	@dist/setup.sh bench
 	@$(CARGO) run --release --locked -p pgtrail-benches -- $(BENCH)
 
 doc: rocksdb ## the crates' documentation

@@ -3,6 +3,7 @@
 #
 #   dist/setup.sh build    a PostgreSQL server, and what RocksDB needs to compile
 #   dist/setup.sh test     the same, what the suites use beside it, and servers of other major versions
+#   dist/setup.sh bench    what the benches compare with, where it can be had
 #   dist/setup.sh regress  PostgreSQL's own regression suite, whose database the schema suite then copies
 #
 # On Debian and Ubuntu it installs; elsewhere it says which packages are missing and exits with 1.
@@ -196,6 +197,15 @@ install_regress() {
 
 if [ "$purpose" = regress ]; then
     install_regress
+fi
+
+# A peer that is missing is left out of the comparison; that stops nothing.
+if [ "$purpose" = bench ] && ! have pgcopydb; then
+    if have apt-get; then
+        (install_packages pgcopydb) || say "setup: pgcopydb cannot be had; the copy is measured without it"
+    else
+        say "setup: the copy is measured without pgcopydb, which this system's packages do not install by that name"
+    fi
 fi
 
 if [ "$purpose" = test ]; then

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgtrail_log::LogFollower;
-use pgtrail_postgres::Session;
+use pgtrail_postgres::{Session, Throttle};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -77,6 +77,7 @@ impl Loading<'_> {
         let progress = progress::read(&destination.session, self.seat).await?;
         let jobs = if destination.replica { self.config.copy_jobs.max(1) } else { 1 };
         let mut known = Known::new(progress);
+        let throttle = Throttle::new(self.config.copy_rate);
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
         let mut workers: JoinSet<Worker> = JoinSet::new();
         let mut idle: Vec<Destination> = Vec::new();
@@ -114,7 +115,7 @@ impl Loading<'_> {
                     Some(destination) => destination,
                     None => Destination::connect(&self.config.conninfo).await?,
                 };
-                let loader = self.loader();
+                let loader = self.loader(&throttle);
                 workers.spawn(async move {
                     Box::pin(loader.load(&destination, &mut load)).await?;
                     Ok((destination, load))
@@ -127,7 +128,10 @@ impl Loading<'_> {
                     if let Some((destination, load)) = finished.transpose()? {
                         idle.push(destination);
                         match load.is_done() {
-                            true => known.done(load.base.id),
+                            true => {
+                                known.done(load.base.id);
+                                self.status.copying.done(load.base.start.shape.relation);
+                            }
                             false => waiting.push_back(Waiting { load, turn: looks }),
                         }
                     }
@@ -146,7 +150,7 @@ impl Loading<'_> {
         }
     }
 
-    fn loader(&self) -> Loader {
+    fn loader(&self, throttle: &Throttle) -> Loader {
         Loader {
             follower: Arc::clone(self.follower),
             mapping: self.config.mapping.clone(),
@@ -154,6 +158,7 @@ impl Loading<'_> {
             status: Arc::clone(self.status),
             guard: self.guard.clone(),
             keep: self.config.on_existing == OnExisting::Keep,
+            throttle: throttle.clone(),
         }
     }
 
@@ -186,14 +191,22 @@ impl Loading<'_> {
             true => bases,
             false => self.referenced_first(&destination.session, bases).await?,
         };
-        Ok(bases.into_iter().map(|base| Load::new(base.clone(), known.progress(base.id))).collect())
+        let begin = |base: &Chosen| {
+            self.status.copying.begin(base.start.shape.relation);
+            Load::new(base.clone(), known.progress(base.id))
+        };
+        Ok(bases.into_iter().map(begin).collect())
     }
 
     fn show(&self, known: &Known, view: &View) {
-        let bases = view.bases();
-        let loaded = bases.iter().filter(|base| known.is_done(base.id)).count();
-        let rows = bases.iter().filter_map(|base| base.header.as_ref()).map(|base| base.rows).sum();
-        self.status.set_base(loaded as u64, view.tables().len() as u64, rows);
+        let is_done = |relation| view.base_of(relation).is_some_and(|base| known.is_done(base.id));
+        self.status.copying.plan(view.tables(), is_done);
+        let mut rows = 0;
+        for header in view.bases().into_iter().filter_map(|base| base.header.as_ref()) {
+            self.status.copying.counted(header.shape.relation, header.rows);
+            rows += header.rows;
+        }
+        self.status.set_base_rows(rows);
     }
 
     /// The bases in such an order that a table comes after those it refers to.

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pgtrail_log::Lsn;
-use pgtrail_postgres::ConnInfo;
 use pgtrail_postgres::mapping::Mapping;
+use pgtrail_postgres::{ConnInfo, Rate};
 
 use crate::conflict::Policies;
 
@@ -34,6 +34,8 @@ pub struct ApplierConfig {
     pub policies: Policies,
     /// How many tables of the base are loaded side by side.
     pub copy_jobs: usize,
+    /// How fast they may be loaded, all together.
+    pub copy_rate: Rate,
     /// How long an unreachable destination is tried again, once it has been connected to.
     pub connect_retry: Duration,
     /// How long an error that may pass by itself is tried again.
@@ -65,6 +67,7 @@ impl ApplierConfig {
             on_existing: OnExisting::Fail,
             policies: Policies::default(),
             copy_jobs: 2,
+            copy_rate: Rate::default(),
             connect_retry: Duration::from_secs(12 * 3600),
             error_retry: Duration::from_secs(600),
             peer_timeout: Duration::from_secs(60),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pgtrail_log::{DurableMark, Epoch, Lsn, Position, Timestamp};
+use pgtrail_log::{CopySnapshot, Copying, DurableMark, Epoch, Lsn, Position, Timestamp};
 
 use crate::conflict::ConflictKind;
 
@@ -95,10 +95,8 @@ pub struct ApplierStatus {
     insert_exists_resolved: AtomicU64,
     update_missing_resolved: AtomicU64,
     connections: AtomicU64,
-    base_tables_total: AtomicU64,
-    base_tables_done: AtomicU64,
+    pub(crate) copying: Copying,
     base_blocks: AtomicU64,
-    base_rows: AtomicU64,
     base_rows_total: AtomicU64,
     sequences: Mutex<BTreeMap<String, SequenceState>>,
     rebases: Mutex<(Vec<String>, Vec<String>)>,
@@ -107,7 +105,7 @@ pub struct ApplierStatus {
 }
 
 /// [`ApplierStatus`] at one moment, as plain values.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct StatusSnapshot {
     /// What it is doing.
     pub state: ApplierState,
@@ -151,6 +149,8 @@ pub struct StatusSnapshot {
     pub rebases: Vec<String>,
     /// Tables whose changes are not applied, because they were never copied.
     pub isolated: Vec<String>,
+    /// How far loading the base is.
+    pub copy: CopySnapshot,
     /// The last error, if it is not over.
     pub last_error: Option<String>,
     /// When the process started.
@@ -181,10 +181,8 @@ impl ApplierStatus {
             insert_exists_resolved: AtomicU64::new(0),
             update_missing_resolved: AtomicU64::new(0),
             connections: AtomicU64::new(0),
-            base_tables_total: AtomicU64::new(0),
-            base_tables_done: AtomicU64::new(0),
+            copying: Copying::default(),
             base_blocks: AtomicU64::new(0),
-            base_rows: AtomicU64::new(0),
             base_rows_total: AtomicU64::new(0),
             sequences: Mutex::default(),
             rebases: Mutex::default(),
@@ -202,6 +200,7 @@ impl ApplierStatus {
         let epoch = self.applied_epoch.load(Ordering::Relaxed);
         let commit_lsn = Lsn::new(number(&self.applied_commit_lsn));
         let last_commit_time = self.last_commit_time.load(Ordering::Relaxed);
+        let copy = self.copying.snapshot();
         StatusSnapshot {
             state: self.state(),
             applied: (epoch != 0).then(|| Position::of_transaction(Epoch(epoch), commit_lsn)),
@@ -216,14 +215,15 @@ impl ApplierStatus {
             insert_exists_resolved: number(&self.insert_exists_resolved),
             update_missing_resolved: number(&self.update_missing_resolved),
             connections: number(&self.connections),
-            base_tables_total: number(&self.base_tables_total),
-            base_tables_done: number(&self.base_tables_done),
+            base_tables_total: copy.tables_total,
+            base_tables_done: copy.tables_done,
             base_blocks: number(&self.base_blocks),
-            base_rows: number(&self.base_rows),
+            base_rows: copy.rows,
             base_rows_total: number(&self.base_rows_total),
             sequences: self.sequences().clone(),
             rebases: self.rebases().0.clone(),
             isolated: self.rebases().1.clone(),
+            copy,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             started: self.started,
         }
@@ -314,15 +314,13 @@ impl ApplierStatus {
         .fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_base(&self, done: u64, total: u64, rows_total: u64) {
-        self.base_tables_done.store(done, Ordering::Relaxed);
-        self.base_tables_total.store(total, Ordering::Relaxed);
+    pub(crate) fn set_base_rows(&self, rows_total: u64) {
         self.base_rows_total.store(rows_total, Ordering::Relaxed);
     }
 
-    pub(crate) fn loaded(&self, blocks: u64, rows: u64) {
+    pub(crate) fn loaded(&self, relation: u32, blocks: u64, rows: u64, bytes: u64) {
         self.base_blocks.fetch_add(blocks, Ordering::Relaxed);
-        self.base_rows.fetch_add(rows, Ordering::Relaxed);
+        self.copying.add(relation, rows, bytes);
     }
 }
 

@@ -3,10 +3,12 @@
 //! See benches/README.md for what is measured and how to read it.
 
 mod backlog;
+mod copy;
 mod latency;
 mod measure;
 mod peers;
 mod report;
+mod wide;
 
 use std::path::PathBuf;
 
@@ -31,6 +33,10 @@ enum What {
     /// From commit at the source to commit at the destination, at a steady rate, beside a native
     /// subscription.
     Latency(latency::Options),
+    /// An initial copy with schema and keys, against a psql pipe, native table sync and pgcopydb.
+    Copy(copy::Options),
+    /// Precheck, and the schema's way to an empty destination, with many tables.
+    Wide(wide::Options),
 }
 
 fn main() -> Result<()> {
@@ -38,12 +44,19 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let whats = match arguments.what {
         Some(what) => vec![what],
-        None => vec![What::Tpcb(defaults()?), What::Latency(defaults()?)],
+        None => vec![
+            What::Tpcb(defaults()?),
+            What::Copy(defaults()?),
+            What::Wide(defaults()?),
+            What::Latency(defaults()?),
+        ],
     };
     let mut reports = Vec::new();
     for what in &whats {
         let report = match what {
             What::Tpcb(options) => backlog::measure(&runtime, options)?,
+            What::Copy(options) => copy::measure(&runtime, options)?,
+            What::Wide(options) => wide::measure(&runtime, options)?,
             What::Latency(options) => runtime.block_on(latency::measure(options))?,
         };
         println!("{}\n", report.table());

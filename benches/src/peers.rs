@@ -32,20 +32,31 @@ impl Pipeline {
         source: &Database,
         destination: &Database,
     ) -> Result<Pipeline> {
+        let pipeline = Pipeline::with_stages(name, scratch, source, destination, "[\"changes\"]")?;
+        let output = pipeline.command(&["init"]).output().context("run pgtrail init")?;
+        ensure!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(pipeline)
+    }
+
+    /// Writes the configuration of a pipeline.
+    pub(crate) fn with_stages(
+        name: &str,
+        scratch: &Path,
+        source: &Database,
+        destination: &Database,
+        stages: &str,
+    ) -> Result<Pipeline> {
         let log_dir = scratch.join(format!("{name}.log"));
         let config = scratch.join(format!("{name}.toml"));
         let text = format!(
-            "name = \"{name}\"\nstages = [\"changes\"]\n[source]\nconninfo = {:?}\n[log]\ndir = {:?}\n\
+            "name = \"{name}\"\nstages = {stages}\n[source]\nconninfo = {:?}\n[log]\ndir = {:?}\n\
              [destination]\nconninfo = {:?}\n",
             source.conninfo(),
             log_dir,
             destination.conninfo()
         );
         fs::write(&config, text)?;
-        let pipeline = Pipeline { name: name.to_owned(), config, log_dir };
-        let output = pipeline.command(&["init"]).output().context("run pgtrail init")?;
-        ensure!(output.status.success(), "init: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(pipeline)
+        Ok(Pipeline { name: name.to_owned(), config, log_dir })
     }
 
     /// `pgtrail` with this pipeline's configuration.

@@ -48,9 +48,8 @@ pub(crate) fn measure(runtime: &tokio::runtime::Runtime, options: &Options) -> R
     if expected != found {
         bail!("the source has {expected} tables and indexes, the destination {found}");
     }
-    let row = |what: &str, unit, value: f64, aim| {
-        Row::alone(what, unit, Figure::of([value]), Some(aim))
-    };
+    let row =
+        |what: &str, unit, value: f64, aim| Row::alone(what, unit, Figure::of([value]), Some(aim));
     let rows = |what: &str, cost: Cost| {
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let peak = cost.peak_rss_bytes as f64 * MB;

@@ -16,6 +16,17 @@ pub struct BaseTable {
     pub schema: String,
     /// Name at the source.
     pub name: String,
+    /// How large it was.
+    pub size: TableSize,
+}
+
+/// About how large a table was when the set was planned, to tell how far a copy is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TableSize {
+    /// Bytes on disk, without indexes; 0 when unknown.
+    pub bytes: u64,
+    /// Rows by the source's statistics; 0 when unknown.
+    pub rows: u64,
 }
 
 /// A table whose rows could not be copied. Its changes are not applied before it has been copied

@@ -11,6 +11,7 @@
 mod applied;
 mod base;
 mod check;
+mod copying;
 mod cursor;
 mod error;
 mod follower;
@@ -32,9 +33,11 @@ pub mod model;
 
 pub use applied::{AppliedCheckpoint, read_applied, remove_applied, write_applied};
 pub use base::{
-    BaseBlock, BaseHeader, BaseStart, BaseTable, CopyFormat, InitialSet, Isolated, OpenBase, Rebase,
+    BaseBlock, BaseHeader, BaseStart, BaseTable, CopyFormat, InitialSet, Isolated, OpenBase,
+    Rebase, TableSize,
 };
 pub use check::{CheckProgress, CheckReport, Problem, check};
+pub use copying::{CopySnapshot, Copying, TableSnapshot};
 pub use cursor::LogCursor;
 pub use error::Error;
 pub use follower::LogFollower;

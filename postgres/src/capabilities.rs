@@ -16,6 +16,8 @@ pub struct Capabilities {
     pub pgoutput_protocol: u8,
     /// pgoutput sends datums in binary on request.
     pub binary: bool,
+    /// A range of `ctid` is read without reading the rest of the table.
+    pub tid_ranges: bool,
     /// pgoutput streams transactions in progress.
     pub streaming: bool,
     /// pgoutput sends logical messages on request.
@@ -99,6 +101,7 @@ impl Capabilities {
                 _ => 4,
             },
             binary: major >= 14,
+            tid_ranges: major >= 14,
             streaming: major >= 14,
             logical_messages: major >= 14,
             slot_option_list: major >= 15,

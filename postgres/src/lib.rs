@@ -17,6 +17,7 @@ pub mod schema;
 pub mod selection;
 pub mod sequence;
 pub mod sqlstate;
+pub mod throttle;
 pub mod tls;
 pub mod wire;
 
@@ -24,3 +25,4 @@ pub use capabilities::Capabilities;
 pub use connect::{Session, SessionSettings, connect};
 pub use conninfo::ConnInfo;
 pub use error::Error;
+pub use throttle::{Rate, Throttle};

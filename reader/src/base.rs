@@ -1,30 +1,33 @@
 //! The initial copy: every selected table's rows, read from the source into the log.
 //!
 //! Owns which tables those are (asked once, then kept in the log), the jobs that read them side by
-//! side, and the statement that all are complete. What happens to one table is in `table`. The
-//! invariant: a table's base is in the log whole or not at all, with the snapshot it was read under,
+//! side, and the statement that all are complete. What happens to one table is in `table`; what several
+//! jobs do with a large one, in `parts`. The invariant: a table's base is in the log whole or not at all, with the snapshot it was read under,
 //! and the set is called complete only when each of its tables has one or is gone.
 //!
 //! A copy that ends early is continued by calling again: tables whose base is complete are not read
 //! a second time.
 
 mod error;
+mod parts;
 mod plan;
+mod queue;
 mod rows;
 mod table;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgtrail_log::{BaseTable, Disposition, LogWriter, Lsn};
 use pgtrail_postgres::selection::Selection;
-use pgtrail_postgres::{ConnInfo, Session, SessionSettings, connect};
+use pgtrail_postgres::{ConnInfo, Rate, Session, SessionSettings, Throttle, connect};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 pub use self::error::Error;
+use self::queue::{Pending, Queue, Work};
 pub use self::rows::MalformedCopy;
 pub(crate) use self::table::{Again, current_snapshot};
 use self::table::{Attempt, Context};
@@ -36,12 +39,30 @@ use crate::retention::Fullness;
 pub struct BaseConfig {
     /// The source.
     pub conninfo: ConnInfo,
-    /// Tables read at the same time, each in a session of its own; at least one.
+    /// Sessions that read at the same time, each a table or a part of one; at least one.
     pub jobs: usize,
+    /// How fast they may read, all together.
+    pub rate: Rate,
+    /// Tables of at least this many pages are read in parts.
+    pub split_pages: u64,
     /// Which of the published tables to copy.
     pub selection: Selection,
     /// The publication that the slot's stream goes by.
     pub publication: String,
+}
+
+impl BaseConfig {
+    /// Everything, with every default; the publication is to be named.
+    pub fn new(conninfo: ConnInfo) -> BaseConfig {
+        BaseConfig {
+            conninfo,
+            jobs: 1,
+            rate: Rate::default(),
+            split_pages: parts::SPLIT_PAGES,
+            selection: Selection::everything(),
+            publication: String::new(),
+        }
+    }
 }
 
 /// How the initial copy ended without an error.
@@ -80,7 +101,8 @@ pub async fn copy_initial(
     }
     let (alive, mut ended) = mpsc::channel(1);
     let exported = Arc::new(log.identity().exported_snapshot.clone());
-    let context = Context { log, status, fullness, exported, alive };
+    let (throttle, split_pages) = (Throttle::new(config.rate), config.split_pages);
+    let context = Context { log, status, fullness, exported, throttle, split_pages, alive };
     let outcome = tokio::select! {
         outcome = copy_set(context, config) => outcome,
         // An error means that nobody is left who could ask, so nobody waits for an answer either.
@@ -99,13 +121,13 @@ async fn copy_set(context: Context, config: &BaseConfig) -> Result<Outcome, Erro
     };
     let complete: HashSet<u32> =
         context.log.bases().iter().map(|base| base.shape.relation).collect();
-    let total = tables.len();
+    let (all, total) = (tables.clone(), tables.len());
     let left: VecDeque<Pending> = tables
         .into_iter()
         .filter(|table| !complete.contains(&table.relation))
         .map(|table| Pending { table, tries: 0 })
         .collect();
-    context.status.set_base_tables((total - left.len()) as u64, total as u64);
+    context.status.set_base_tables(&all, |relation| complete.contains(&relation));
     tracing::info!(tables = total, left = left.len(), "initial copy begins");
 
     copy_tables(&context, config, left).await?;
@@ -137,43 +159,18 @@ async fn plan_set(context: &Context, config: &BaseConfig) -> Result<Vec<BaseTabl
     Ok(tables)
 }
 
-/// A table that has no base yet.
-#[derive(Debug)]
-struct Pending {
-    table: BaseTable,
-    tries: u32,
-}
-
-/// What the jobs share.
-struct Queue {
-    left: Mutex<VecDeque<Pending>>,
-}
-
-impl Queue {
-    fn take(&self) -> Option<Pending> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    fn put_back(&self, pending: Pending) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push_back(pending);
-    }
-
-    /// Leaves nothing to take.
-    fn close(&self) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
 async fn copy_tables(
     context: &Context,
     config: &BaseConfig,
     left: VecDeque<Pending>,
 ) -> Result<(), Error> {
-    let jobs = config.jobs.max(1).min(left.len());
-    let queue = Arc::new(Queue { left: Mutex::new(left) });
+    if left.is_empty() {
+        return Ok(());
+    }
+    let queue = Arc::new(Queue::new(left));
     let config = Arc::new(config.clone());
     let mut running = JoinSet::new();
-    for _ in 0..jobs {
+    for _ in 0..config.jobs.max(1) {
         let job = run_job(context.clone(), Arc::clone(&config), Arc::clone(&queue));
         running.spawn(job);
     }
@@ -190,19 +187,39 @@ async fn copy_tables(
     first_error.map_or(Ok(()), Err)
 }
 
-/// Copies tables until none is left to take.
+/// Copies tables until none is left to take, then parts of what others copy.
 async fn run_job(
     context: Context,
     config: Arc<BaseConfig>,
     queue: Arc<Queue>,
 ) -> Result<(), Error> {
-    let session = open_session(&config).await?;
+    let mut session = None;
     let mut pause = RETRY_PAUSE.0;
-    while let Some(mut pending) = queue.take() {
+    let mut declined = Vec::new();
+    while let Some(work) = queue.next(&declined).await {
+        let session = match &session {
+            Some(session) => session,
+            // Only when there is work for it: fewer tables than jobs need fewer sessions.
+            None => session.insert(open_session(&config).await?),
+        };
+        let mut pending = match work {
+            Work::Table(pending) => pending,
+            Work::Help(offer) => {
+                match table::help(session, &context, &offer).await {
+                    Ok(true) => {}
+                    Ok(false) => declined.push(offer),
+                    // The leader meets the same.
+                    Err(error) if error.is_of_table() => declined.push(offer),
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
+        };
         let table = &pending.table;
-        let attempt = match table::copy_table(&session, &context, table, None).await {
+        let attempt = match table::copy_table(session, &context, &queue, table, None).await {
             Err(error) if error.is_of_table() => {
                 leave_out(&context, table, &error)?;
+                queue.done();
                 continue;
             }
             attempt => attempt?,
@@ -216,7 +233,8 @@ async fn run_job(
                     bytes = base.raw_bytes,
                     "table copied"
                 );
-                context.status.base_table_done();
+                context.status.base_table_done(table.relation);
+                queue.done();
                 pause = RETRY_PAUSE.0;
             }
             Attempt::Gone => {
@@ -226,7 +244,8 @@ async fn run_job(
                     "table is gone, dropped from the initial copy"
                 );
                 context.log.drop_from_initial_set(table.relation)?;
-                context.status.base_table_done();
+                context.status.base_table_done(table.relation);
+                queue.done();
             }
             Attempt::NotYet(reason) => {
                 pending.tries += 1;
@@ -240,8 +259,9 @@ async fn run_job(
                         "table cannot be read yet, will be tried again"
                     );
                 }
-                queue.put_back(pending);
+                // After the pause: nobody else is to try at once.
                 pause = wait(pause).await;
+                queue.put_back(pending);
             }
         }
     }
@@ -259,13 +279,14 @@ fn leave_out(context: &Context, table: &BaseTable, error: &Error) -> Result<(), 
     );
     context.log.isolate(table, &reason)?;
     context.status.table_failed(&name, &reason);
-    context.status.base_table_done();
+    context.status.base_table_done(table.relation);
     Ok(())
 }
 
 /// Copies one table beside the stream, to replace what destinations have of it. `false`: it is gone.
 pub(crate) async fn copy_again(
     log: Arc<LogWriter>,
+    config: &BaseConfig,
     session: &Session,
     table: &BaseTable,
     again: Again,
@@ -274,10 +295,13 @@ pub(crate) async fn copy_again(
 ) -> Result<bool, Error> {
     let (alive, mut ended) = mpsc::channel(1);
     let exported = Arc::new(log.identity().exported_snapshot.clone());
-    let context = Context { log, status, fullness, exported, alive };
+    // By one session: what belongs to the pipeline as a whole goes first.
+    let (throttle, split_pages) = (Throttle::new(config.rate), u64::MAX);
+    let context = Context { log, status, fullness, exported, throttle, split_pages, alive };
+    let queue = Arc::new(Queue::default());
     let mut pause = RETRY_PAUSE.0;
     let copied = loop {
-        match table::copy_table(session, &context, table, Some(again)).await {
+        match table::copy_table(session, &context, &queue, table, Some(again)).await {
             Ok(Attempt::Copied(_)) => break Ok(true),
             Ok(Attempt::Gone) => break Ok(false),
             Ok(Attempt::NotYet(reason)) => {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pgtrail_log::Lsn;
-use pgtrail_postgres::ConnInfo;
 use pgtrail_postgres::selection::Selection;
+use pgtrail_postgres::{ConnInfo, Rate};
 
 /// Everything a reader needs to be told.
 #[derive(Clone, Debug)]
@@ -29,10 +29,12 @@ pub struct ReaderConfig {
     /// Whether changes go on after the copy. Without, they end where the source was when the copy
     /// had ended; without a copy as well there is no slot, and only the schema is taken.
     pub changes: bool,
-    /// How many tables are copied at once.
-    pub copy_jobs: usize,
     /// How often sequences are asked where they stand.
     pub sequence_interval: Duration,
+    /// How many sessions copy at once.
+    pub copy_jobs: usize,
+    /// How fast the copy may read.
+    pub copy_rate: Rate,
     /// Where to end: everything that committed up to here, and the whole copy, is in the log.
     pub stop_at: Option<Lsn>,
     /// How long a source that cannot be reached is tried again, after it once was.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgtrail_log::{BaseTable, LogWriter, Lsn};
+use pgtrail_log::{BaseTable, LogWriter, Lsn, TableSize};
 use pgtrail_postgres::Session;
 use pgtrail_postgres::selection::TablePattern;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -147,6 +147,7 @@ impl Rebasing {
         tracing::info!(table = shown(table), floor = %again.floor, "copying a table again");
         let copied = base::copy_again(
             Arc::clone(&self.log),
+            &self.config,
             &session,
             table,
             again,
@@ -195,7 +196,7 @@ async fn published(session: &Session, publication: &str) -> Result<Vec<Leaf>, Er
         let (relation, schema, name) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let (schemas, names): (Vec<String>, Vec<String>) = (row.try_get(3)?, row.try_get(4)?);
         let names = schemas.into_iter().zip(names).collect();
-        Ok(Leaf { table: BaseTable { relation, schema, name }, names })
+        Ok(Leaf { table: BaseTable { relation, schema, name, size: TableSize::default() }, names })
     };
     let leaves: Result<_, tokio_postgres::Error> = rows.iter().map(leaf).collect();
     Ok(leaves.map_err(pgtrail_postgres::Error::from)?)

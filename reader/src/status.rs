@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use pgtrail_log::{Lsn, Timestamp};
+use pgtrail_log::{BaseTable, CopySnapshot, Copying, Lsn, Timestamp};
 
 /// What the reader is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,20 +66,17 @@ pub struct ReaderStatus {
     skipped_changes: AtomicU64,
     connections: AtomicU64,
     binary: AtomicBool,
-    base_tables_total: AtomicU64,
-    base_tables_done: AtomicU64,
-    base_rows: AtomicU64,
-    base_bytes: AtomicU64,
     hidden_sequences: AtomicU64,
     rebases: Mutex<Vec<String>>,
     failed_tables: Mutex<BTreeMap<String, String>>,
+    copying: Copying,
     last_error: Mutex<Option<String>>,
     notice: Mutex<Option<String>>,
     started: Timestamp,
 }
 
 /// [`ReaderStatus`] at one moment, as plain values.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct StatusSnapshot {
     /// What it is doing.
     pub state: ReaderState,
@@ -115,6 +112,8 @@ pub struct StatusSnapshot {
     pub failed_tables: BTreeMap<String, String>,
     /// Selected sequences that the role may not read: their values are not in the log.
     pub hidden_sequences: u64,
+    /// How far the initial copy is.
+    pub copy: CopySnapshot,
     /// The last error, if it is not over.
     pub last_error: Option<String>,
     /// A condition that is worth knowing but stops nothing.
@@ -143,13 +142,10 @@ impl ReaderStatus {
             skipped_changes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             binary: AtomicBool::new(false),
-            base_tables_total: AtomicU64::new(0),
-            base_tables_done: AtomicU64::new(0),
-            base_rows: AtomicU64::new(0),
-            base_bytes: AtomicU64::new(0),
             hidden_sequences: AtomicU64::new(0),
             rebases: Mutex::default(),
             failed_tables: Mutex::default(),
+            copying: Copying::default(),
             last_error: Mutex::new(None),
             notice: Mutex::new(None),
             started: Timestamp::now(),
@@ -164,6 +160,7 @@ impl ReaderStatus {
         let confirmed_flush_lsn = Lsn::new(self.confirmed_flush_lsn.load(Ordering::Acquire));
         let durable_lsn = Lsn::new(self.durable_lsn.load(Ordering::Acquire));
         let received_lsn = Lsn::new(self.received_lsn.load(Ordering::Acquire)).max(durable_lsn);
+        let copy = self.copying.snapshot();
         StatusSnapshot {
             state: self.state(),
             received_lsn,
@@ -175,13 +172,14 @@ impl ReaderStatus {
             skipped_changes: number(&self.skipped_changes),
             connections: number(&self.connections),
             binary: self.binary.load(Ordering::Relaxed),
-            base_tables_total: number(&self.base_tables_total),
-            base_tables_done: number(&self.base_tables_done),
-            base_rows: number(&self.base_rows),
-            base_bytes: number(&self.base_bytes),
             hidden_sequences: number(&self.hidden_sequences),
             rebases: lock(&self.rebases).clone(),
             failed_tables: lock(&self.failed_tables).clone(),
+            base_tables_total: copy.tables_total,
+            base_tables_done: copy.tables_done,
+            base_rows: copy.rows,
+            base_bytes: copy.bytes,
+            copy,
             last_error: text(&self.last_error),
             notice: text(&self.notice),
             started: self.started,
@@ -209,21 +207,24 @@ impl ReaderStatus {
         set_text(&self.notice, notice);
     }
 
-    /// Notes how many tables the initial copy has, and how many of them are complete in the log.
-    pub fn set_base_tables(&self, done: u64, total: u64) {
-        self.base_tables_total.store(total, Ordering::Relaxed);
-        self.base_tables_done.store(done, Ordering::Relaxed);
+    /// Notes the tables of the initial copy, and which of them are complete in the log.
+    pub(crate) fn set_base_tables(&self, tables: &[BaseTable], is_complete: impl Fn(u32) -> bool) {
+        self.copying.plan(tables, is_complete);
     }
 
-    /// One more table of the initial copy is complete in the log.
-    pub fn base_table_done(&self) {
-        self.base_tables_done.fetch_add(1, Ordering::Relaxed);
+    /// A table of the initial copy is being read.
+    pub(crate) fn base_table_begun(&self, relation: u32) {
+        self.copying.begin(relation);
+    }
+
+    /// One more table of the initial copy is complete in the log, or gone.
+    pub(crate) fn base_table_done(&self, relation: u32) {
+        self.copying.done(relation);
     }
 
     /// Rows of the initial copy went into the log.
-    pub fn add_base(&self, rows: u64, bytes: u64) {
-        self.base_rows.fetch_add(rows, Ordering::Relaxed);
-        self.base_bytes.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn add_base(&self, relation: u32, rows: u64, bytes: u64) {
+        self.copying.add(relation, rows, bytes);
     }
 
     pub(crate) fn set_rebases(&self, tables: Vec<String>) {

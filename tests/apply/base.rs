@@ -1,7 +1,8 @@
 //! The base arrives block by block, exactly once, and decides which changes it already holds.
 
 use pgtrail_applier::Error;
-use pgtrail_log::{BaseStart, BaseTable, CopyFormat, RelationVersion, ReplicaIdentity};
+use pgtrail_log::{BaseStart, BaseTable, CopyFormat, RelationVersion, ReplicaIdentity, TableSize};
+use pgtrail_postgres::Rate;
 
 use crate::scene::{INT4, Scene, TEXT, b, changes, i, shape};
 
@@ -16,6 +17,7 @@ fn plan(scene: &Scene, shapes: &[&RelationVersion]) {
             relation: shape.relation,
             schema: shape.schema.clone(),
             name: shape.name.clone(),
+            size: TableSize::default(),
         })
         .collect();
     scene.writer.plan_initial_set(&tables).expect("plan the initial set");
@@ -169,4 +171,23 @@ async fn a_base_that_does_not_fit_names_the_table_and_no_value() {
         "{error:?}"
     );
     assert!(!error.to_string().contains("secret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_bounds_what_is_loaded() {
+    let scene = Scene::without_base("create table item (id int primary key, note text)").await;
+    plan(&scene, &[&item()]);
+    let block = |from: u32| -> Vec<u8> {
+        (from..from + 100).flat_map(|id| format!("{id}\tx\n").into_bytes()).collect()
+    };
+    let blocks: Vec<Vec<u8>> = (0..5).map(|n| block(n * 100)).collect();
+    let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
+    base(&scene, &item(), "10:10:", CopyFormat::Text, &blocks);
+    scene.writer.complete_initial_set().expect("complete");
+    let mut config = scene.config();
+    config.copy_rate = Rate { rows_per_second: Some(500), bytes_per_second: None };
+    let began = std::time::Instant::now();
+    scene.apply_with(config).await.expect("applied");
+    assert!(began.elapsed().as_millis() >= 1000, "500 rows took {:?}", began.elapsed());
+    assert_eq!(scene.sql.number("select count(*) from item").await, 500);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use pgtrail_log::{
     BaseHeader, BaseTable, CopyFormat, Epoch, EpochStart, Identity, Incarnation, LogFollower,
-    LogWriter, Lsn, Snapshot, Timestamp,
+    LogWriter, Lsn, Snapshot, TableSize, Timestamp,
 };
 use pgtrail_postgres::quote::{ident_list, qualified};
 use pgtrail_postgres::selection::Selection;
@@ -71,10 +71,10 @@ impl Copies {
         let dir = scratch::dir("log").join("log");
         LogWriter::create(&dir, &identity(&source.name, exported)).expect("create log");
         let config = BaseConfig {
-            conninfo: ConnInfo::parse(&source.conninfo()).expect("conninfo"),
             jobs: 2,
             selection: Selection::everything(),
             publication: PUBLICATION.to_owned(),
+            ..BaseConfig::new(ConnInfo::parse(&source.conninfo()).expect("conninfo"))
         };
         Copies {
             log: Arc::new(LogWriter::open(&dir).expect("open log")),
@@ -138,7 +138,7 @@ impl Copies {
             let oid = self.sql.number(&format!("select '{name}'::regclass::oid::int8")).await;
             let relation = u32::try_from(oid).expect("an oid");
             let (schema, name) = ("public".to_owned(), (*name).to_owned());
-            tables.push(BaseTable { relation, schema, name });
+            tables.push(BaseTable { relation, schema, name, size: TableSize::default() });
         }
         self.log.plan_initial_set(&tables).expect("plan");
     }

@@ -10,4 +10,5 @@ mod comparing;
 mod copies;
 mod formats;
 mod handover;
+mod parts;
 mod restart;

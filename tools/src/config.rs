@@ -9,15 +9,17 @@ mod names;
 pub mod units;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use pgtrail_postgres::Rate;
 use pgtrail_postgres::conninfo::ConnInfo;
 use pgtrail_postgres::selection::Selection;
 use serde::Deserialize;
 
-pub use destination::{Conflict, Destination, OnExisting, Resolution};
+pub use destination::{Conflict, Destination, OnExisting, Resolution, Throttle};
 pub use names::{SchemaName, TableName};
 
 use crate::failure::Failure;
@@ -143,9 +145,23 @@ pub enum Keyless {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Copy {
-    /// How many tables are read from the source at the same time, each on a connection of its own.
-    /// Since 0.1.
+    /// How many connections to the source copy at the same time, each a table or a part of a large
+    /// one. Lower it for a source with little to spare. Since 0.1.
     pub jobs: usize,
+    /// The most rows read from the source in a second, by all connections together. No limit when
+    /// left out. Since 0.1.
+    pub rows_per_second: Option<NonZeroU64>,
+    /// The most bytes of rows read from the source in a second. No limit when left out. Since 0.1.
+    #[serde(with = "units::optional_size")]
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Copy {
+    /// How fast rows may be read.
+    pub(crate) fn rate(&self) -> Rate {
+        let rows_per_second = self.rows_per_second.map(NonZeroU64::get);
+        Rate { rows_per_second, bytes_per_second: self.bytes_per_second }
+    }
 }
 
 /// `[precheck]`
@@ -194,7 +210,7 @@ impl Default for Log {
 
 impl Default for Copy {
     fn default() -> Copy {
-        Copy { jobs: 4 }
+        Copy { jobs: 4, rows_per_second: None, bytes_per_second: None }
     }
 }
 
@@ -268,6 +284,16 @@ impl Config {
         }
         if self.copy.jobs == 0 {
             return Err((&["copy", "jobs"], "copy.jobs: must be at least 1".to_owned()));
+        }
+        if self.copy.bytes_per_second == Some(0) {
+            let message = "copy.bytes_per_second: must be more than nothing".to_owned();
+            return Err((&["copy", "bytes_per_second"], message));
+        }
+        let stands_still =
+            |destination: &Destination| destination.throttle.copy_bytes_per_second == Some(0);
+        if self.destinations.values().any(stands_still) {
+            let message = "copy_bytes_per_second: must be more than nothing".to_owned();
+            return Err((&["destination", "throttle", "copy_bytes_per_second"], message));
         }
         crate::precheck::check_ids("precheck.accept", &self.precheck.accept)
             .map_err(|failure| (&["precheck", "accept"] as &[_], failure.to_string()))?;

@@ -17,6 +17,7 @@ mod inventory;
 mod logging;
 mod precheck;
 mod process;
+mod progress;
 mod publication;
 mod release;
 pub mod render;

@@ -121,6 +121,7 @@ pub(crate) struct Counters {
     pub(crate) changes: u64,
     pub(crate) bytes: u64,
     pub(crate) base_rows: u64,
+    pub(crate) base_bytes: u64,
     /// How far the work has come in, and how far it is done: byte offsets.
     pub(crate) head: u64,
     pub(crate) tail: u64,
@@ -195,6 +196,7 @@ fn rates_between(earlier: &Counters, later: &Counters, elapsed: Duration) -> Val
         "changes_per_s": rate(earlier.changes, later.changes),
         "bytes_per_s": rate(earlier.bytes, later.bytes),
         "base_rows_per_s": rate(earlier.base_rows, later.base_rows),
+        "base_bytes_per_s": rate(earlier.base_bytes, later.base_bytes),
     })
 }
 

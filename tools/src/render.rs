@@ -140,7 +140,9 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// Prints one line of talk. Nothing useful can be done when stderr is gone.
 pub fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    crate::progress::beside_bars(|| {
+        let _ = writeln!(io::stderr(), "{line}");
+    });
 }
 
 /// A moment in UTC as ISO 8601 with microseconds.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pgtrail_applier::{ApplierStatus, SequenceState};
-use pgtrail_log::{AppliedCheckpoint, DurableMark, LogFollower, Lsn};
+use pgtrail_log::{AppliedCheckpoint, CopySnapshot, DurableMark, LogFollower, Lsn, TableSnapshot};
 use pgtrail_reader::ReaderStatus;
 use serde_json::{Value, json};
 
@@ -48,6 +48,7 @@ pub(crate) fn of_reader(pipeline: &str, status: &ReaderStatus, rates: &Rates) ->
         "hidden_sequences": seen.hidden_sequences,
         "rebases": seen.rebases,
         "failed_tables": failed,
+        "copy": copy_json(&seen.copy),
         "last_error": seen.last_error,
         "notice": seen.notice,
         "rates": rates.json(),
@@ -61,7 +62,8 @@ pub(crate) fn reader_counters(status: &ReaderStatus) -> Counters {
         transactions: seen.transactions,
         changes: seen.changes,
         bytes: seen.bytes_received,
-        base_rows: seen.base_rows,
+        base_rows: seen.copy.rows,
+        base_bytes: seen.copy.bytes,
         head: seen.received_lsn.as_u64(),
         tail: seen.durable_lsn.as_u64(),
     }
@@ -115,6 +117,7 @@ pub(crate) fn of_applier(
         "sequences": sequences(&seen.sequences),
         "rebases": seen.rebases,
         "isolated": seen.isolated,
+        "copy": copy_json(&seen.copy),
         "last_error": seen.last_error,
         "rates": rates.json(),
     })
@@ -127,10 +130,38 @@ pub(crate) fn applier_counters(status: &ApplierStatus) -> Counters {
         transactions: seen.transactions,
         changes: seen.changes,
         bytes: 0,
-        base_rows: seen.base_rows,
+        base_rows: seen.copy.rows,
+        base_bytes: seen.copy.bytes,
         head: seen.durable_lsn.as_u64(),
         tail: seen.applied_end_lsn.as_u64(),
     }
+}
+
+/// How far a copy is.
+fn copy_json(copy: &CopySnapshot) -> Value {
+    let seconds = |left: Option<Duration>| left.map(|left| left.as_secs());
+    let percent = |fraction: f64| (fraction * 1000.0).round() / 10.0;
+    let table = |table: &TableSnapshot| {
+        json!({
+            "schema": table.schema,
+            "table": table.name,
+            "rows": table.rows,
+            "rows_total": (table.rows_total > 0).then_some(table.rows_total),
+            "bytes": table.bytes,
+            "rows_per_s": table.rows_per_second,
+            "percent": percent(table.fraction),
+            "seconds_left": seconds(table.time_left),
+        })
+    };
+    json!({
+        "tables_done": copy.tables_done,
+        "tables_total": copy.tables_total,
+        "rows": copy.rows,
+        "bytes": copy.bytes,
+        "percent": percent(copy.fraction),
+        "seconds_left": seconds(copy.time_left),
+        "tables": copy.running.iter().map(table).collect::<Vec<_>>(),
+    })
 }
 
 /// A tenth of a second is as exact as anything here.

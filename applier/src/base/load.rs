@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use pgtrail_log::{BaseBlock, BaseHeader, CopyFormat, LogFollower};
-use pgtrail_postgres::Session;
 use pgtrail_postgres::mapping::Mapping;
+use pgtrail_postgres::{Session, Throttle};
 use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
 
@@ -18,7 +18,7 @@ use super::stage::{STAGE, copy_to_stage, create_stage, empty_stage, needs_stage}
 use super::view::Chosen;
 use crate::Error;
 use crate::destination::Destination;
-use crate::guard::Guard;
+use crate::guard::{Guard, stop_asked};
 use crate::keep;
 use crate::seat::Seat;
 use crate::statement::copy_in;
@@ -70,6 +70,7 @@ pub(super) struct Loader {
     pub guard: Guard,
     /// Rows that are there stay.
     pub keep: bool,
+    pub throttle: Throttle,
 }
 
 impl Loader {
@@ -82,15 +83,22 @@ impl Loader {
         while !*self.guard.shutdown.borrow() && !load.is_done() {
             let Some(mut blocks) = self.next_blocks(load).await? else { return Ok(()) };
             let transaction = self.load_transaction(&destination.session, load, &mut blocks);
-            let progress = Box::pin(self.guard.watch(destination.pid, transaction)).await?;
+            let (progress, rows, bytes) =
+                Box::pin(self.guard.watch(destination.pid, transaction)).await?;
             load.progress = Some(progress);
+            // Between transactions: one that waits for us looks like one that hangs.
+            let mut shutdown = self.guard.shutdown.clone();
+            tokio::select! {
+                () = self.throttle.pass(rows, bytes) => {}
+                () = stop_asked(&mut shutdown) => {}
+            }
         }
         Ok(())
     }
 
     /// What can be loaded now; `None` when that is nothing.
     async fn next_blocks(&self, load: &Load) -> Result<Option<Blocks>, Error> {
-        let mut blocks = Blocks::read(Arc::clone(&self.follower), load);
+        let mut blocks = Blocks::read(Arc::clone(&self.follower), load, self.transaction_bytes());
         if load.header().is_some() {
             return Ok(Some(blocks));
         }
@@ -99,13 +107,18 @@ impl Loader {
         Ok(there.then_some(blocks))
     }
 
+    /// A bounded rate is kept from block to block, not in bursts.
+    fn transaction_bytes(&self) -> usize {
+        if self.throttle.is_unbounded() { TRANSACTION_BYTES } else { 1 }
+    }
+
     /// Loads some blocks in one transaction.
     async fn load_transaction(
         &self,
         session: &Session,
         load: &mut Load,
         blocks: &mut Blocks,
-    ) -> Result<Progress, Error> {
+    ) -> Result<(Progress, u64, u64), Error> {
         let target = match &load.target {
             Some(target) => Arc::clone(target),
             None => {
@@ -134,8 +147,9 @@ impl Loader {
         fail::fail_point!("applier::base::before_commit");
         session.batch_execute("commit").await?;
         fail::fail_point!("applier::base::after_commit");
-        self.status.loaded(loaded.next - from, loaded.rows);
-        Ok(reached)
+        let relation = load.base.start.shape.relation;
+        self.status.loaded(relation, loaded.next - from, loaded.rows, loaded.bytes);
+        Ok((reached, loaded.rows, loaded.bytes))
     }
 }
 
@@ -152,15 +166,12 @@ pub(crate) async fn load_whole(
     if base.blocks > 0 && base.shape.columns.is_empty() {
         return Ok(load_rows_without_columns(session, target, base).await?.rows);
     }
-    let mut load = Load::new(Chosen::of(base), Some(Progress::default()));
-    let mut rows = 0;
-    while load.next_block() < base.blocks {
-        let mut blocks = Blocks::read(Arc::clone(follower), &load);
-        let amount = load_some(session, target, &load, &mut blocks, false).await?;
-        load.progress = Some(Progress { next_block: amount.next, done: false });
-        rows += amount.rows;
+    if base.blocks == 0 {
+        return Ok(0);
     }
-    Ok(rows)
+    let load = Load::new(Chosen::of(base), Some(Progress::default()));
+    let mut blocks = Blocks::read(Arc::clone(follower), &load, usize::MAX);
+    Ok(load_some(session, target, &load, &mut blocks, false).await?.rows)
 }
 
 /// What one transaction brought.
@@ -169,7 +180,7 @@ struct Amount {
     /// The block to go on with.
     next: u64,
     rows: u64,
-    bytes: usize,
+    bytes: u64,
 }
 
 /// Blocks for one transaction, read by a thread of their own while the destination stores the ones
@@ -180,12 +191,12 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn read(follower: Arc<LogFollower>, load: &Load) -> Blocks {
+    fn read(follower: Arc<LogFollower>, load: &Load, transaction_bytes: usize) -> Blocks {
         let (sender, receiver) = mpsc::channel(BLOCKS_AHEAD);
         let (id, header, mut n) = (load.base.id, load.header().cloned(), load.next_block());
         tokio::task::spawn_blocking(move || {
             let mut bytes = 0;
-            while bytes < TRANSACTION_BYTES {
+            while bytes < transaction_bytes {
                 let read = match &header {
                     Some(header) if n >= header.blocks => return,
                     Some(header) => follower.base_block(header, n),
@@ -248,7 +259,7 @@ async fn load_some(
     while !ended {
         let Some(block) = blocks.next().await? else { break };
         fail::fail_point!("applier::base::block");
-        amount.bytes += block.rows.len();
+        amount.bytes += block.rows.len() as u64;
         amount.rows += block.row_count;
         amount.next += 1;
         let data = match format {

@@ -214,6 +214,11 @@ pub(crate) struct TableMessage {
     pub(crate) schema: String,
     #[prost(string, tag = "3")]
     pub(crate) name: String,
+    /// About how large it was when the set was planned.
+    #[prost(uint64, tag = "4")]
+    pub(crate) bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) rows: u64,
 }
 
 /// The initial set.

@@ -4,7 +4,7 @@
 
 use prost::Message;
 
-use crate::base::{BaseHeader, BaseTable, CopyFormat, InitialSet, Isolated, Rebase};
+use crate::base::{BaseHeader, BaseTable, CopyFormat, InitialSet, Isolated, Rebase, TableSize};
 use crate::format::messages::{
     BaseMessage, ColumnMessage, EpochMessage, IdentityMessage, InitialSetMessage, IsolatedMessage,
     RebaseMessage, RelationMessage, SequenceMessage, SequencesMessage, TableMessage,
@@ -135,13 +135,20 @@ impl From<&BaseTable> for TableMessage {
             relation: table.relation,
             schema: table.schema.clone(),
             name: table.name.clone(),
+            bytes: table.size.bytes,
+            rows: table.size.rows,
         }
     }
 }
 
 impl From<TableMessage> for BaseTable {
     fn from(message: TableMessage) -> BaseTable {
-        BaseTable { relation: message.relation, schema: message.schema, name: message.name }
+        BaseTable {
+            relation: message.relation,
+            schema: message.schema,
+            name: message.name,
+            size: TableSize { bytes: message.bytes, rows: message.rows },
+        }
     }
 }
 

@@ -119,7 +119,8 @@ pub(super) fn write_full_log(dir: &Path) -> LogWriter {
     let writer = new_log(dir);
     let tables = [("accounts", 2), ("history", 3)].map(|(name, columns)| {
         let shape = shape(name, columns);
-        BaseTable { relation: shape.relation, schema: shape.schema, name: shape.name }
+        let size = TableSize { bytes: 8192, rows: 3 };
+        BaseTable { relation: shape.relation, schema: shape.schema, name: shape.name, size }
     });
     let sequence = |name: &str, last_value| SequenceValue {
         schema: "public".to_owned(),

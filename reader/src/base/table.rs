@@ -15,13 +15,15 @@ use futures_util::TryStreamExt;
 use pgtrail_log::{
     BaseHeader, BaseStart, BaseTable, BaseWriter, CopyFormat, LogWriter, Lsn, Rebase, Snapshot, Xid,
 };
-use pgtrail_postgres::quote::{ident_list, qualified};
+use pgtrail_postgres::quote::{ident_list, qualified, quote_literal};
 use pgtrail_postgres::schema::{RelationKind, Table, binary_safe, load_table_by_oid};
-use pgtrail_postgres::{Session, sqlstate};
+use pgtrail_postgres::{Session, Throttle, sqlstate};
 use tokio::sync::{mpsc, watch};
 use tokio_postgres::types::Type;
 
 use super::Error;
+use super::parts::{self, Offer, Part};
+use super::queue::Queue;
 use super::rows::{RowSplitter, Rows};
 use crate::ReaderStatus;
 use crate::retention::Fullness;
@@ -58,6 +60,10 @@ pub(super) struct Context {
     pub(super) fullness: watch::Receiver<Fullness>,
     /// The snapshot that the slot exported when it was created.
     pub(super) exported: Arc<Snapshot>,
+    /// How fast rows may be read.
+    pub(super) throttle: Throttle,
+    /// Tables of at least this many pages are read in parts.
+    pub(super) split_pages: u64,
     /// Held by every writing thread, so that their end can be waited for.
     pub(super) alive: mpsc::Sender<()>,
 }
@@ -76,6 +82,7 @@ pub(crate) struct Again {
 pub(super) async fn copy_table(
     session: &Session,
     context: &Context,
+    queue: &Arc<Queue>,
     table: &BaseTable,
     again: Option<Again>,
 ) -> Result<Attempt, Error> {
@@ -88,7 +95,7 @@ pub(super) async fn copy_table(
         return not_locked(error, &table);
     }
     fail::fail_point!("reader::base::after_lock");
-    match copy_locked(session, context, &table, again).await {
+    match copy_locked(session, context, queue, &table, again).await {
         Ok(attempt) => {
             rollback(session).await?;
             Ok(attempt)
@@ -116,6 +123,7 @@ async fn current_name(session: &Session, table: &BaseTable) -> Result<Option<Bas
             relation: table.relation,
             schema: row.try_get(0).map_err(pgtrail_postgres::Error::from)?,
             name: row.try_get(1).map_err(pgtrail_postgres::Error::from)?,
+            size: table.size,
         })
     })
     .transpose()
@@ -151,6 +159,7 @@ fn not_locked(error: pgtrail_postgres::Error, table: &BaseTable) -> Result<Attem
 async fn copy_locked(
     session: &Session,
     context: &Context,
+    queue: &Arc<Queue>,
     table: &BaseTable,
     again: Option<Again>,
 ) -> Result<Attempt, Error> {
@@ -180,12 +189,21 @@ async fn copy_locked(
     }
     let format = copy_format(session, &loaded).await?;
     let shape = loaded.relation_version();
-    let copy = copy_statement(&loaded, format);
+    let parts = parts_of(session, context, &loaded).await?;
+    let start = BaseStart { shape, snapshot, format, rebase };
     fail::fail_point!("reader::base::before_copy");
 
-    let written =
-        write_rows(session, context, table, &copy, BaseStart { shape, snapshot, format, rebase });
-    let base = written.await?;
+    let base = match parts.len() {
+        0 | 1 => {
+            let copy = copy_statement(&loaded, format);
+            write_rows(context, start, async |sender| {
+                read_blocks(session, context, table, &copy, format, sender).await.map(|()| true)
+            })
+            .await?
+        }
+        _ => write_parts(session, context, queue, &loaded, table, start, parts).await?,
+    };
+    let Some(base) = base else { return Ok(Attempt::NotYet("a part could not be read")) };
     // COPY looked the name up once more, and renaming a schema waits for no table lock.
     if !is_all_that_is_locked(session, table).await? {
         return Ok(Attempt::NotYet("its name changed"));
@@ -196,24 +214,112 @@ async fn copy_locked(
     Ok(Attempt::Copied(header))
 }
 
-/// Reads the rows and has a thread of its own compress and write them.
+/// Has `read` read the rows, and a thread of its own compress and write them. `None` when not all were
+/// read.
 async fn write_rows(
-    session: &Session,
     context: &Context,
-    table: &BaseTable,
-    copy: &str,
     start: BaseStart,
-) -> Result<BaseWriter, Error> {
-    let format = start.format;
+    read: impl AsyncFnOnce(mpsc::Sender<Rows>) -> Result<bool, Error>,
+) -> Result<Option<BaseWriter>, Error> {
     let (sender, receiver) = mpsc::channel(BLOCKS_IN_FLIGHT);
     let (log, status) = (Arc::clone(&context.log), Arc::clone(&context.status));
     let writing = in_background(context, move || write_blocks(&log, &status, start, receiver));
-    let reading = read_blocks(session, context, table, copy, format, sender);
-    let (base, read) = tokio::join!(writing, reading);
+    let (base, read) = tokio::join!(writing, read(sender));
     // A log that cannot be written makes the reading end, too: its error comes first.
     let base = base??;
-    read?;
-    Ok(base)
+    Ok(read?.then_some(base))
+}
+
+/// The parts to read the table in.
+async fn parts_of(session: &Session, context: &Context, table: &Table) -> Result<Vec<Part>, Error> {
+    if !session.capabilities().tid_ranges || table.sent_columns().next().is_none() {
+        return Ok(Vec::new());
+    }
+    // Other access methods may have other ideas of where a row lies.
+    let sql = "select pg_catalog.pg_relation_size(c.oid) \
+         / pg_catalog.current_setting('block_size')::bigint \
+         from pg_catalog.pg_class c join pg_catalog.pg_am a on a.oid = c.relam \
+         where c.oid = $1 and a.amname = 'heap'";
+    let row = session
+        .query_typed_opt(sql, &[(&table.oid, Type::OID)])
+        .await
+        .map_err(pgtrail_postgres::Error::from)?;
+    let pages: i64 = match row {
+        Some(row) => row.try_get(0).map_err(pgtrail_postgres::Error::from)?,
+        None => 0,
+    };
+    Ok(parts::split(u64::try_from(pages).unwrap_or(0), context.split_pages))
+}
+
+/// Leads the reading of a table in parts.
+async fn write_parts(
+    session: &Session,
+    context: &Context,
+    queue: &Arc<Queue>,
+    loaded: &Table,
+    table: &BaseTable,
+    start: BaseStart,
+    parts: Vec<Part>,
+) -> Result<Option<BaseWriter>, Error> {
+    let sql = "select pg_catalog.pg_export_snapshot()";
+    let row = session.query_typed_one(sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
+    let snapshot: String = row.try_get(0).map_err(pgtrail_postgres::Error::from)?;
+    let columns = ident_list(loaded.sent_columns().map(|column| column.name.as_str()));
+    let format = start.format;
+    write_rows(context, start, async |sender| {
+        let offer = Offer::new(table.clone(), snapshot, columns, format, parts, sender);
+        let offer = Arc::new(offer);
+        // Whatever ends this, the offer ends with it, and with the offer the writing.
+        let _offered = queue.offer(&offer);
+        read_parts(session, context, &offer).await?;
+        Ok(offer.settled().await)
+    })
+    .await
+}
+
+/// Reads parts until nobody needs to.
+async fn read_parts(session: &Session, context: &Context, offer: &Arc<Offer>) -> Result<(), Error> {
+    while let Some((claim, sender)) = offer.claim() {
+        let copy = copy_part(offer, claim.part);
+        read_blocks(session, context, &offer.table, &copy, offer.format, sender).await?;
+        // COPY looked the name up, and renaming a schema waits for no table lock.
+        if !is_all_that_is_locked(session, &offer.table).await? {
+            return Ok(());
+        }
+        claim.complete();
+    }
+    Ok(())
+}
+
+/// Helps with a table that another job leads. `false`: the lock cannot be had, now or later.
+pub(super) async fn help(
+    session: &Session,
+    context: &Context,
+    offer: &Arc<Offer>,
+) -> Result<bool, Error> {
+    let sql = format!(
+        "begin transaction isolation level repeatable read read only; \
+         set transaction snapshot {}; \
+         lock table only {} in access share mode nowait",
+        quote_literal(&offer.snapshot),
+        qualified(&offer.table.schema, &offer.table.name)
+    );
+    let helped = match session.batch_execute(&sql).await {
+        Ok(()) if is_all_that_is_locked(session, &offer.table).await? => {
+            read_parts(session, context, offer).await.map(|()| true)
+        }
+        Ok(()) => Ok(false),
+        // Somebody waits for the leader, the leader is through, or the name means another table.
+        Err(error) if error.as_db_error().is_some() => Ok(false),
+        Err(error) => Err(Error::Source(error.into())),
+    };
+    match helped {
+        Ok(helped) => rollback(session).await.map(|()| helped),
+        Err(error) => {
+            let _ = rollback(session).await;
+            Err(error)
+        }
+    }
 }
 
 fn write_blocks(
@@ -222,11 +328,13 @@ fn write_blocks(
     start: BaseStart,
     mut blocks: mpsc::Receiver<Rows>,
 ) -> Result<BaseWriter, pgtrail_log::Error> {
+    let relation = start.shape.relation;
     let mut base = log.begin_base(start)?;
+    status.base_table_begun(relation);
     while let Some(rows) = blocks.blocking_recv() {
         fail::fail_point!("reader::base::before_append");
         base.append(&rows.bytes, rows.count)?;
-        status.add_base(rows.count, rows.bytes.len() as u64);
+        status.add_base(relation, rows.count, rows.bytes.len() as u64);
     }
     Ok(base)
 }
@@ -247,6 +355,7 @@ async fn read_blocks(
     while let Some(chunk) = stream.try_next().await.map_err(failed)? {
         splitter.push(chunk, &mut blocks).map_err(malformed)?;
         for rows in blocks.drain(..) {
+            context.throttle.pass(rows.count, rows.bytes.len() as u64).await;
             // An error means that nobody watches the disk any more: the reader is ending.
             let _ = context.fullness.clone().wait_for(|now| *now != Fullness::DiskFull).await;
             if sender.send(rows).await.is_err() {
@@ -256,6 +365,7 @@ async fn read_blocks(
         }
     }
     if let Some(rows) = splitter.finish().map_err(malformed)? {
+        context.throttle.pass(rows.count, rows.bytes.len() as u64).await;
         let _ = sender.send(rows).await;
     }
     Ok(())
@@ -288,11 +398,25 @@ async fn copy_format(session: &Session, table: &Table) -> Result<CopyFormat, Err
 fn copy_statement(table: &Table, format: CopyFormat) -> String {
     let columns = ident_list(table.sent_columns().map(|column| column.name.as_str()));
     let list = if columns.is_empty() { String::new() } else { format!(" ({columns})") };
-    let format = match format {
+    format!("copy {}{list} to stdout (format {})", table.qualified(), format_name(format))
+}
+
+/// ONLY, because COPY of a table reads none of its children either.
+fn copy_part(offer: &Offer, part: Part) -> String {
+    format!(
+        "copy (select {} from only {} where {}) to stdout (format {})",
+        offer.columns,
+        qualified(&offer.table.schema, &offer.table.name),
+        part.condition(),
+        format_name(offer.format)
+    )
+}
+
+fn format_name(format: CopyFormat) -> &'static str {
+    match format {
         CopyFormat::Binary => "binary",
         CopyFormat::Text => "text",
-    };
-    format!("copy {}{list} to stdout (format {format})", table.qualified())
+    }
 }
 
 /// The snapshot that every further query of the transaction sees. In REPEATABLE READ the first query

@@ -56,10 +56,11 @@ impl Copy {
         let retry = Retry::new(windows.0, windows.1);
         let parts = Parts { schema: config.schema, rows: config.copy, changes: config.changes };
         let config = BaseConfig {
-            conninfo: config.conninfo.clone(),
             jobs: config.copy_jobs,
             selection: config.selection.clone(),
             publication: config.publication.clone(),
+            rate: config.copy_rate,
+            ..BaseConfig::new(config.conninfo.clone())
         };
         let task = runtime.spawn(async move {
             let mut told_to_stop = is_stopped.clone();
@@ -78,7 +79,7 @@ impl Copy {
                 status.table_failed(&table, &isolated.reason);
             }
             let rebasing = Rebasing { log, config, status, fullness, floors, copied };
-            rebasing.run(requests, stop, Retry::new(windows.0, windows.1)).await
+            Box::pin(rebasing.run(requests, stop, Retry::new(windows.0, windows.1))).await
         });
         Copy { task, stop, ended: false }
     }

@@ -75,6 +75,10 @@ impl Applier {
             (false, true) => Extent::Copy,
             (false, false) => Extent::Schema,
         };
+        if let Some(destination) = config.destinations.get(name) {
+            applier.copy_jobs = destination.throttle.copy_jobs.get();
+            applier.copy_rate = destination.throttle.rate();
+        }
         applier.stop_at = self.stop_at.map(|stop| match stop {
             StopAt::Now => pgtrail_applier::StopAt::LogEnd,
             StopAt::Lsn(lsn) => pgtrail_applier::StopAt::Lsn(lsn),

@@ -107,6 +107,7 @@ impl Reader {
             changes: config.follows(),
             copy_jobs: config.copy.jobs,
             sequence_interval: config.source.sequence_interval,
+            copy_rate: config.copy.rate(),
             stop_at,
             connect_retry: config.connect_retry,
             error_retry: config.error_retry,

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::control;
 use crate::failure::Failure;
 use crate::process::{Second, shutdown_on_signal};
+use crate::progress;
 use crate::render::say;
 use crate::servers::{connect, current_lsn};
 use crate::stop_at::{StopAt, refuse_stop_at};
@@ -58,7 +59,11 @@ impl Run {
             }
         };
         let supervisor = Supervisor::new(&config, global, stop_at);
-        let was_stopped = Box::pin(supervisor.run(shutdown)).await?;
+        let mut supervised = Box::pin(supervisor.run(shutdown));
+        let was_stopped = tokio::select! {
+            ended = &mut supervised => ended?,
+            () = progress::show(&config) => supervised.await?,
+        };
         if !was_stopped && !config.follows() {
             say(format_args!(
                 "pipeline \"{}\": everything is done, stages = {}; nothing of it is left at the \

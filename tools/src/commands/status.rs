@@ -10,6 +10,7 @@ use crate::cli::Global;
 use crate::config::Config;
 use crate::config::units::show_size;
 use crate::process::{Second, asked_to_stop, shutdown_on_signal};
+use crate::progress::{describe, describe_table};
 use crate::render::to_stdout;
 use crate::status::of_pipeline;
 
@@ -140,7 +141,7 @@ fn reader_facts(reader: &Value) -> Vec<String> {
         ));
     }
     if reader["base_tables_done"] != reader["base_tables_total"] {
-        facts.push(base(reader, "copied"));
+        facts.extend(base(reader, "copied"));
     }
     facts
 }
@@ -151,7 +152,7 @@ fn applier_facts(applier: &Value) -> Vec<String> {
     if applier["running"] == true {
         facts.push(rates(applier));
         if applier["base_tables_done"] != applier["base_tables_total"] {
-            facts.push(base(applier, "loaded"));
+            facts.extend(base(applier, "loaded"));
         }
         facts.extend(names(&applier["rebases"], "tables copied again, to be taken over"));
         facts.extend(names(&applier["isolated"], "tables left out, never copied"));
@@ -200,14 +201,11 @@ fn rates(process: &Value) -> String {
     format!("{} transactions/s, {} changes/s", rates["transactions_per_s"], rates["changes_per_s"])
 }
 
-fn base(process: &Value, done: &str) -> String {
-    format!(
-        "tables {done}: {} of {}, {} rows, {} rows/s",
-        process["base_tables_done"],
-        process["base_tables_total"],
-        process["base_rows"],
-        process["rates"]["base_rows_per_s"]
-    )
+/// The copy, and each table under way.
+fn base(process: &Value, done: &str) -> Vec<String> {
+    let tables = process["copy"]["tables"].as_array().into_iter().flatten();
+    let tables = tables.map(|table| format!("  {}", describe_table(table)));
+    [describe(process, done)].into_iter().chain(tables).collect()
 }
 
 fn word(value: &Value) -> &str {
@@ -228,8 +226,18 @@ mod tests {
             "reader": {
                 "running": true, "pid": 7, "state": "streaming", "received_lsn": "0/30",
                 "durable_lsn": "0/20", "confirmed_flush_lsn": "0/20", "lag_bytes": 16,
-                "lag_seconds": 0.5, "base_tables_done": 1, "base_tables_total": 2, "base_rows": 9,
-                "rates": { "transactions_per_s": 3, "changes_per_s": 4, "base_rows_per_s": 5 },
+                "lag_seconds": 0.5, "base_tables_done": 1, "base_tables_total": 2,
+                "copy": {
+                    "tables_done": 1, "tables_total": 2, "rows": 9, "bytes": 2048, "percent": 60.0,
+                    "seconds_left": 65, "tables": [{
+                        "schema": "s", "table": "t", "rows": 4, "rows_total": 8, "bytes": 1024,
+                        "rows_per_s": 2, "percent": 50.0, "seconds_left": 2,
+                    }],
+                },
+                "rates": {
+                    "transactions_per_s": 3, "changes_per_s": 4, "base_rows_per_s": 5,
+                    "base_bytes_per_s": 1024,
+                },
             },
             "appliers": [{
                 "name": "default", "running": false, "state": "halted", "applied_lsn": "0/10",
@@ -243,7 +251,8 @@ mod tests {
              reader: streaming, process 7\n\
              \x20 received 0/30, durable 0/20, confirmed 0/20\n\
              \x20 lag 16 B, 0.5 s; 3 transactions/s, 4 changes/s\n\
-             \x20 tables copied: 1 of 2, 9 rows, 5 rows/s\n\
+             \x20 tables copied: 1 of 2, 9 rows, 2.0 kB, 5 rows/s, 1.0 kB/s, 60 %, 1m 5s left\n\
+             \x20   s.t: 4 of 8 rows, 1.0 kB, 2 rows/s, 50 %, 2s left\n\
              applier default: halted\n\
              \x20 applied 0/10; lag 16 B\n\
              \x20 error: conflict [PGT-0404]\n\

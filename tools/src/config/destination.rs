@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use pgtrail_applier::{Policies, Policy};
+use pgtrail_postgres::Rate;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
@@ -30,6 +32,38 @@ pub struct Destination {
     /// What is done where a change and the destination's rows disagree.
     #[serde(default)]
     pub conflict: Conflict,
+    /// How fast it is written.
+    #[serde(default)]
+    pub throttle: Throttle,
+}
+
+/// `[destination.throttle]` or `[destination.NAME.throttle]`
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Throttle {
+    /// How many tables of the copy are loaded at the same time, and how many indexes are made. Since
+    /// 0.1.
+    pub copy_jobs: NonZeroUsize,
+    /// The most rows of the copy loaded in a second. No limit when left out. Since 0.1.
+    pub copy_rows_per_second: Option<NonZeroU64>,
+    /// The most bytes of rows of the copy loaded in a second. No limit when left out. Since 0.1.
+    #[serde(with = "units::optional_size")]
+    pub copy_bytes_per_second: Option<u64>,
+}
+
+impl Default for Throttle {
+    fn default() -> Throttle {
+        let copy_jobs = NonZeroUsize::new(2).expect("two is not zero");
+        Throttle { copy_jobs, copy_rows_per_second: None, copy_bytes_per_second: None }
+    }
+}
+
+impl Throttle {
+    /// How fast rows may be loaded.
+    pub(crate) fn rate(&self) -> Rate {
+        let rows_per_second = self.copy_rows_per_second.map(NonZeroU64::get);
+        Rate { rows_per_second, bytes_per_second: self.copy_bytes_per_second }
+    }
 }
 
 /// What becomes of what is at the destination already.
@@ -99,7 +133,7 @@ impl Destination {
 }
 
 /// The keys of the short form.
-const KEYS: &[&str] = &["conninfo", "disk_free", "on_existing", "conflict"];
+const KEYS: &[&str] = &["conninfo", "disk_free", "on_existing", "conflict", "throttle"];
 
 /// Reads either form and refuses a mixture.
 pub(super) fn deserialize<'de, D>(
@@ -133,6 +167,7 @@ impl<'de> Visitor<'de> for Forms {
                 "on_existing" => short.on_existing = Some(map.next_value()?),
                 // Not a name: it means the policies wherever it stands.
                 "conflict" => short.conflict = Some(map.next_value()?),
+                "throttle" => short.throttle = Some(map.next_value()?),
                 _ => match map.next_value::<Entry>()? {
                     Entry::Table(destination) => {
                         check_name(&key).map_err(de::Error::custom)?;
@@ -147,12 +182,16 @@ impl<'de> Visitor<'de> for Forms {
                 "destination.conninfo and the key destination.{name} exclude one another: \
                  write either [destination] or only [destination.NAME] tables"
             ))),
-            (Short { conninfo: Some(conninfo), disk_free, on_existing, conflict }, None) => {
+            (
+                Short { conninfo: Some(conninfo), disk_free, on_existing, conflict, throttle },
+                None,
+            ) => {
                 let destination = Destination {
                     conninfo,
                     disk_free,
                     on_existing: on_existing.unwrap_or_default(),
                     conflict: conflict.unwrap_or_default(),
+                    throttle: throttle.unwrap_or_default(),
                 };
                 Ok(BTreeMap::from([(DEFAULT_NAME.to_owned(), destination)]))
             }
@@ -174,11 +213,17 @@ struct Short {
     disk_free: Option<u64>,
     on_existing: Option<OnExisting>,
     conflict: Option<Conflict>,
+    throttle: Option<Throttle>,
 }
 
 impl Short {
     fn first_key(&self) -> Option<&'static str> {
-        let there = [self.disk_free.is_some(), self.on_existing.is_some(), self.conflict.is_some()];
+        let there = [
+            self.disk_free.is_some(),
+            self.on_existing.is_some(),
+            self.conflict.is_some(),
+            self.throttle.is_some(),
+        ];
         KEYS.iter().skip(1).zip(there).find(|(_, there)| *there).map(|(key, _)| *key)
     }
 }

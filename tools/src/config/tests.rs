@@ -55,6 +55,11 @@ fn the_example_lists_every_key_with_its_default() {
         "exclude",
         "keyless",
         "jobs",
+        "rows_per_second",
+        "bytes_per_second",
+        "copy_jobs",
+        "copy_rows_per_second",
+        "copy_bytes_per_second",
         "accept",
         "disk_free",
         "on_existing",
@@ -86,6 +91,24 @@ fn several_destinations_have_names() {
         + "[destination.east]\nconninfo = \"service=east\"\n";
     let config = parse(&text).expect("two destinations");
     assert_eq!(config.destinations.keys().collect::<Vec<_>>(), ["east", "west"]);
+}
+
+#[test]
+fn each_destination_has_its_own_throttle() {
+    let throttle = "copy_jobs = 3\ncopy_rows_per_second = 5000\ncopy_bytes_per_second = \"1MB\"\n";
+    let text = format!("{SMALLEST}[destination.throttle]\n{throttle}");
+    let config = parse(&text).expect("the short form");
+    let found = &config.destinations["default"].throttle;
+    assert_eq!(found.copy_jobs.get(), 3);
+    let rate = Rate { rows_per_second: Some(5000), bytes_per_second: Some(1 << 20) };
+    assert_eq!(found.rate(), rate);
+    let named = SMALLEST.replace("[destination]", "[destination.west]");
+    let text = format!("{named}[destination.west.throttle]\n{throttle}");
+    assert_eq!(parse(&text).expect("by name").destinations["west"].throttle, *found);
+    let message = parse(&format!("{named}[destination.throttle]\n{throttle}")).expect_err("whose?");
+    assert!(message.contains("[destination.NAME.throttle]"), "{message}");
+    refuses("[source]", "[copy]\nrows_per_second = 0\n[source]", &["t.toml:4", "rows_per_second"]);
+    refuses("[source]", "[copy]\nbytes_per_second = \"0B\"\n[source]", &["bytes_per_second"]);
 }
 
 #[test]
