@@ -11,7 +11,7 @@ mod progress;
 mod stage;
 mod view;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ struct Waiting {
     turn: u64,
 }
 
-type Worker = Result<(Destination, Load), Error>;
+type Worker = Result<(Destination, Load), (u64, Error)>;
 
 impl Loading<'_> {
     /// Loads every base of the initial set.
@@ -88,7 +88,10 @@ impl Loading<'_> {
                 view = self.look(view).await?;
                 (looks, looked) = (looks + 1, Some(Instant::now()));
                 self.show(&known, &view);
-                if view.is_complete() && view.bases().iter().all(|base| known.is_done(base.id)) {
+                if view.is_complete() && known.is_level(&view) {
+                    if let Some(error) = known.failure() {
+                        return Err(error);
+                    }
                     progress::sweep(&destination.session, self.seat, &view.ids()).await?;
                     return Ok(Loaded::Complete(view.snapshots()));
                 }
@@ -117,23 +120,30 @@ impl Loading<'_> {
                 };
                 let loader = self.loader(&throttle);
                 workers.spawn(async move {
-                    Box::pin(loader.load(&destination, &mut load)).await?;
-                    Ok((destination, load))
+                    match Box::pin(loader.load(&destination, &mut load)).await {
+                        Ok(()) => Ok((destination, load)),
+                        Err(error) => Err((load.base.id, error)),
+                    }
                 });
             }
             let poll = if view.has_open() { OPEN_POLL } else { POLL };
             tokio::select! {
                 finished = workers.join_next(), if !workers.is_empty() => {
                     let finished = finished.transpose().map_err(|error| Error::Bug(error.to_string()))?;
-                    if let Some((destination, load)) = finished.transpose()? {
-                        idle.push(destination);
-                        match load.is_done() {
-                            true => {
-                                known.done(load.base.id);
-                                self.status.copying.done(load.base.start.shape.relation);
+                    match finished {
+                        Some(Ok((destination, load))) => {
+                            idle.push(destination);
+                            match load.is_done() {
+                                true => {
+                                    known.done(load.base.id);
+                                    self.status.copying.done(load.base.start.shape.relation);
+                                }
+                                false => waiting.push_back(Waiting { load, turn: looks }),
                             }
-                            false => waiting.push_back(Waiting { load, turn: looks }),
                         }
+                        // The others are loaded all the same; then this is the end.
+                        Some(Err((id, error))) => known.fail(id, error, self.status)?,
+                        None => {}
                     }
                 }
                 () = self.wake.notified() => {}
@@ -143,7 +153,8 @@ impl Loading<'_> {
             if *self.shutdown.borrow() {
                 // Each ends after the transaction in hand.
                 while let Some(finished) = workers.join_next().await {
-                    finished.map_err(|error| Error::Bug(error.to_string()))??;
+                    let finished = finished.map_err(|error| Error::Bug(error.to_string()))?;
+                    finished.map_err(|(_, error)| error)?;
                 }
                 return Ok(Loaded::Stopped);
             }
@@ -249,13 +260,15 @@ struct Known {
     /// As far as the destination has it.
     progress: HashMap<u64, Progress>,
     started: HashSet<u64>,
+    /// Those that the destination refused, and why.
+    failed: BTreeMap<u64, Error>,
 }
 
 impl Known {
     fn new(progress: HashMap<u64, Progress>) -> Known {
         let done = progress.iter().filter(|(_, progress)| progress.done);
         let started = done.map(|(id, _)| *id).collect();
-        Known { progress, started }
+        Known { progress, started, failed: BTreeMap::new() }
     }
 
     fn progress(&self, id: u64) -> Option<Progress> {
@@ -264,6 +277,25 @@ impl Known {
 
     fn is_done(&self, id: u64) -> bool {
         self.progress.get(&id).is_some_and(|progress| progress.done)
+    }
+
+    /// Whether nothing is left to try.
+    fn is_level(&self, view: &View) -> bool {
+        view.bases().iter().all(|base| self.is_done(base.id) || self.failed.contains_key(&base.id))
+    }
+
+    /// Notes a failure that is about one table; any other is given back.
+    fn fail(&mut self, id: u64, error: Error, status: &ApplierStatus) -> Result<(), Error> {
+        let Some(relation) = error.table() else { return Err(error) };
+        tracing::error!(relation, %error, "table cannot be loaded; the others are");
+        status.table_failed(relation, &error.to_string());
+        self.failed.insert(id, error);
+        Ok(())
+    }
+
+    /// The first of those.
+    fn failure(&mut self) -> Option<Error> {
+        self.failed.pop_first().map(|(_, error)| error)
     }
 
     /// Whether nobody has begun with it in this process; from now on somebody has.

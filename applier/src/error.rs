@@ -218,6 +218,16 @@ impl Error {
         Some(text.to_owned())
     }
 
+    /// The one table it is about, where trying again would end the same way.
+    pub(crate) fn table(&self) -> Option<&str> {
+        match self {
+            Error::Mismatch { relation, .. }
+            | Error::NotEmpty { relation }
+            | Error::Rejected { relation, .. } => Some(relation),
+            _ => None,
+        }
+    }
+
     /// Names where in the log it happened, where that is not known yet.
     #[must_use]
     pub(crate) fn at(mut self, place: Option<Position>) -> Error {

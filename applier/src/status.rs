@@ -100,6 +100,7 @@ pub struct ApplierStatus {
     base_rows_total: AtomicU64,
     sequences: Mutex<BTreeMap<String, SequenceState>>,
     rebases: Mutex<(Vec<String>, Vec<String>)>,
+    failed_tables: Mutex<BTreeMap<String, String>>,
     last_error: Mutex<Option<String>>,
     started: Timestamp,
 }
@@ -149,6 +150,8 @@ pub struct StatusSnapshot {
     pub rebases: Vec<String>,
     /// Tables whose changes are not applied, because they were never copied.
     pub isolated: Vec<String>,
+    /// Tables that could not be loaded in this process, and why.
+    pub failed_tables: BTreeMap<String, String>,
     /// How far loading the base is.
     pub copy: CopySnapshot,
     /// The last error, if it is not over.
@@ -186,6 +189,7 @@ impl ApplierStatus {
             base_rows_total: AtomicU64::new(0),
             sequences: Mutex::default(),
             rebases: Mutex::default(),
+            failed_tables: Mutex::default(),
             last_error: Mutex::new(None),
             started: Timestamp::now(),
         }
@@ -223,6 +227,7 @@ impl ApplierStatus {
             sequences: self.sequences().clone(),
             rebases: self.rebases().0.clone(),
             isolated: self.rebases().1.clone(),
+            failed_tables: self.failed_tables().clone(),
             copy,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             started: self.started,
@@ -267,6 +272,14 @@ impl ApplierStatus {
         self.changes.fetch_add(changes, Ordering::Relaxed);
         self.groups.fetch_add(1, Ordering::Relaxed);
         self.last_commit_time.store(commit_time.0, Ordering::Relaxed);
+    }
+
+    fn failed_tables(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.failed_tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn table_failed(&self, table: &str, reason: &str) {
+        self.failed_tables().insert(table.to_owned(), reason.to_owned());
     }
 
     fn rebases(&self) -> MutexGuard<'_, (Vec<String>, Vec<String>)> {

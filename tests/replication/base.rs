@@ -210,3 +210,33 @@ async fn one_source_feeds_two_destinations_at_their_own_pace() {
         process.wait(pgtrail_tests::link::STOP_WITHIN).await.expect(0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_the_destination_refuses_does_not_stop_the_others() {
+    let (source, destination) = pair().fresh_databases().await;
+    source
+        .exec(
+            "create table refused (id int primary key, v int); create table other (id int primary key);
+             insert into refused select n, -n from generate_series(1, 1000) n;
+             insert into other select generate_series(1, 200000)",
+        )
+        .await;
+    destination
+        .exec(
+            "create table refused (id int primary key, v int constraint sign check (v > 0));
+             create table other (id int primary key)",
+        )
+        .await;
+    let pipeline = Pipeline::builder(&source, &destination).build();
+    pipeline.init().await;
+    let mut run = pipeline.spawn(&["run", "--stop-at", "now"]);
+    run.allow("");
+    let exit = run.wait(WITHIN).await.expect(3);
+    assert!(exit.stderr.contains("PGT-0409"), "{}", exit.stderr);
+    assert!(exit.stderr.contains("public.refused"), "{}", exit.stderr);
+    assert_eq!(destination.text("select count(*) from other").await, "200000");
+    destination.exec("alter table refused drop constraint sign").await;
+    pipeline.run_to_now().await;
+    pgtrail_tests::assert_equal(&source, &destination).await;
+    pipeline.teardown().await;
+}

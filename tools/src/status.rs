@@ -20,9 +20,6 @@ use crate::render::show_time;
 /// The reader's answer to `status`.
 pub(crate) fn of_reader(pipeline: &str, status: &ReaderStatus, rates: &Rates) -> Value {
     let seen = status.snapshot();
-    let failed = seen.failed_tables.iter();
-    let failed: Vec<Value> =
-        failed.map(|(table, reason)| json!({ "table": table, "reason": reason })).collect();
     json!({
         "pipeline": pipeline,
         "process": "reader",
@@ -47,7 +44,7 @@ pub(crate) fn of_reader(pipeline: &str, status: &ReaderStatus, rates: &Rates) ->
         "base_bytes": seen.base_bytes,
         "hidden_sequences": seen.hidden_sequences,
         "rebases": seen.rebases,
-        "failed_tables": failed,
+        "failed_tables": failed_tables(&seen.failed_tables),
         "copy": copy_json(&seen.copy),
         "last_error": seen.last_error,
         "notice": seen.notice,
@@ -117,6 +114,7 @@ pub(crate) fn of_applier(
         "sequences": sequences(&seen.sequences),
         "rebases": seen.rebases,
         "isolated": seen.isolated,
+        "failed_tables": failed_tables(&seen.failed_tables),
         "copy": copy_json(&seen.copy),
         "last_error": seen.last_error,
         "rates": rates.json(),
@@ -167,6 +165,12 @@ fn copy_json(copy: &CopySnapshot) -> Value {
 /// A tenth of a second is as exact as anything here.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
+}
+
+/// Tables that could not be copied or loaded.
+fn failed_tables(tables: &BTreeMap<String, String>) -> Vec<Value> {
+    let failed = |(table, reason)| json!({ "table": table, "reason": reason });
+    tables.iter().map(failed).collect()
 }
 
 /// What became of each sequence.

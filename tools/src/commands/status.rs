@@ -154,6 +154,13 @@ fn applier_facts(applier: &Value) -> Vec<String> {
         if applier["base_tables_done"] != applier["base_tables_total"] {
             facts.extend(base(applier, "loaded"));
         }
+        for failed in applier["failed_tables"].as_array().into_iter().flatten() {
+            facts.push(format!(
+                "table not loaded: {}: {}",
+                word(&failed["table"]),
+                word(&failed["reason"])
+            ));
+        }
         facts.extend(names(&applier["rebases"], "tables copied again, to be taken over"));
         facts.extend(names(&applier["isolated"], "tables left out, never copied"));
         facts.extend(sequences(applier));
