@@ -109,6 +109,7 @@ impl Making<'_> {
             ..Options::default()
         };
         let plan = diff::diff(&present, &schema, &options);
+        drop((present, schema));
         refuse_unsupported(&plan)?;
         if half == Half::ForRows {
             for note in &plan.notes {

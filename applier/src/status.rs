@@ -201,6 +201,7 @@ impl ApplierStatus {
         // Read in the order in which they trail each other: no one sees more applied than durable.
         let applied_end_lsn = Lsn::new(self.applied_end_lsn.load(Ordering::Acquire));
         let durable_lsn = Lsn::new(number(&self.durable_lsn)).max(applied_end_lsn);
+        let (rebases, isolated) = self.rebases().clone();
         let epoch = self.applied_epoch.load(Ordering::Relaxed);
         let commit_lsn = Lsn::new(number(&self.applied_commit_lsn));
         let last_commit_time = self.last_commit_time.load(Ordering::Relaxed);
@@ -225,8 +226,8 @@ impl ApplierStatus {
             base_rows: copy.rows,
             base_rows_total: number(&self.base_rows_total),
             sequences: self.sequences().clone(),
-            rebases: self.rebases().0.clone(),
-            isolated: self.rebases().1.clone(),
+            rebases,
+            isolated,
             failed_tables: self.failed_tables().clone(),
             copy,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),

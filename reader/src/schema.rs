@@ -29,11 +29,13 @@ pub(crate) async fn keep(
     let session = connect(conninfo, SessionSettings::pinned()).await?;
     let whole = read_at_rest(&session).await?;
     let (schema, left_out) = diff::select(&whole, selection);
+    drop(whole);
     for left in left_out {
         tracing::info!(object = left.object, reason = left.reason, "left out of the schema");
     }
     let objects = schema.objects.len();
     let json = schema.to_json().map_err(|_| Error::Invariant("a schema has no JSON"))?;
+    drop(schema);
     let log = Arc::clone(log);
     let stored = tokio::task::spawn_blocking(move || log.write_schema(&json)).await;
     stored.map_err(|_| Error::Invariant("storing the schema panicked"))??;
@@ -45,10 +47,12 @@ async fn read_at_rest(session: &Session) -> Result<Snapshot, Error> {
     let mut before = None;
     for _ in 0..READINGS {
         let now = Snapshot::read(session).await?;
-        if before.as_ref() == Some(&now) {
+        // Two of them at once would be hundreds of megabytes for a schema of many thousand tables.
+        let seen = now.digest().map_err(|_| Error::Invariant("a schema has no JSON"))?;
+        if before == Some(seen) {
             return Ok(now);
         }
-        before = Some(now);
+        before = Some(seen);
     }
     Err(Error::SchemaInMotion { readings: READINGS })
 }

@@ -22,6 +22,8 @@ pub mod routine;
 pub mod text_search;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +89,27 @@ impl Snapshot {
     /// None that is known.
     pub fn to_json(&self) -> Result<Vec<u8>, SnapshotError> {
         Ok(serde_json::to_vec(self)?)
+    }
+
+    /// A number that is the same for equal snapshots, and for others hardly ever: 64 bits over all of it.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn digest(&self) -> Result<u64, SnapshotError> {
+        struct Digest(DefaultHasher);
+        impl Write for Digest {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.write(bytes);
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut digest = Digest(DefaultHasher::new());
+        serde_json::to_writer(&mut digest, self)?;
+        Ok(digest.0.finish())
     }
 
     /// The object.
