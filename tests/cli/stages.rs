@@ -131,7 +131,7 @@ async fn a_schema_that_is_cut_short_is_continued() {
 async fn copies(stages: &str, with_tables: bool) {
     let (source, destination) = source_and_destination(with_tables).await;
     let before = traces(&source).await;
-    let pipeline = with_stages(&source, &destination, stages).build();
+    let mut pipeline = with_stages(&source, &destination, stages).build();
     pipeline.init().await;
     assert_ne!(traces(&source).await, before);
     let writer = Writer::start(&source).await;
@@ -154,6 +154,10 @@ async fn copies(stages: &str, with_tables: bool) {
     pipeline.run(&["init"]).await.expect_stderr("is set up already");
     pipeline.try_run(&["run", "--stop-at", "now"]).await.expect(2).expect_stderr("changes");
     drop(writer);
+    let nowhere = source.at_port(1);
+    pipeline.readdress(&nowhere, &destination);
+    pipeline.run(&["run"]).await.expect_stderr("everything is done");
+    pipeline.readdress(&source, &destination);
     pipeline.teardown().await;
     assert_eq!(traces(&source).await, before);
     assert!(!pipeline.log_dir().exists());
