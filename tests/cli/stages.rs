@@ -278,3 +278,21 @@ async fn by_default_an_empty_destination_becomes_a_live_copy() {
     pipeline.run(&["schema", "diff"]).await;
     pipeline.teardown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_pipeline_is_brought_to_its_end_by_taking_changes_out() {
+    let (source, destination) = source_and_destination(false).await;
+    let before = traces(&source).await;
+    let pipeline =
+        with_stages(&source, &destination, "[\"schema\", \"copy\", \"changes\"]").build();
+    pipeline.init().await;
+    pipeline.run_to_now().await;
+    source.exec("insert into a values (900001, 'later'); delete from b where id = 3").await;
+    let config = std::fs::read_to_string(pipeline.config_file()).expect("read");
+    let config = config.replace(", \"changes\"]", "]");
+    std::fs::write(pipeline.config_file(), config).expect("write");
+    pipeline.run(&["run"]).await.expect_stderr("everything is done");
+    assert_equal(&source, &destination).await;
+    assert_eq!(traces(&source).await, before, "nothing stays at the source");
+    pipeline.teardown().await;
+}

@@ -362,3 +362,19 @@ fn a_schema_of_any_size_is_kept_once() {
     follower.catch_up().expect("catch up");
     assert!(follower.schema().expect("read").is_some_and(|found| found == schema));
 }
+
+#[test]
+fn where_changes_end_is_decided_once() {
+    let dir = tempdir().expect("tempdir");
+    let writer = new_log(dir.path());
+    let follower_dir = tempdir().expect("tempdir");
+    let follower = LogFollower::open(dir.path(), follower_dir.path()).expect("follow");
+    assert_eq!((writer.final_lsn(), follower.final_lsn().expect("read")), (None, None));
+    let last = Lsn::new(0x1234);
+    writer.decide_final_lsn(last).expect("decide");
+    assert!(matches!(writer.decide_final_lsn(Lsn::new(1)), Err(Error::Invariant(_))));
+    follower.catch_up().expect("catch up");
+    assert_eq!(follower.final_lsn().expect("read"), Some(last));
+    drop(writer);
+    assert_eq!(LogWriter::open(dir.path()).expect("open").final_lsn(), Some(last));
+}
