@@ -91,8 +91,9 @@ struct Transaction {
     changes: u64,
     /// Values that deferrable constraints must find unique at the end.
     collisions: Vec<Collision>,
-    /// Conflicts in which the source's row won.
-    resolved: Vec<Resolved>,
+    /// Conflicts in which the source's row won, in earlier parts and in this one.
+    resolved: Resolved,
+    resolved_in_part: Resolved,
 }
 
 /// See [`Shape::Collisions`].
@@ -189,6 +190,8 @@ impl Applying {
             self.recover(part, failure).await?;
         }
         self.transaction.changes += part.changes.len() as u64;
+        let resolved = std::mem::take(&mut self.transaction.resolved_in_part);
+        self.transaction.resolved.add(resolved);
         match &part.end {
             Some(end) => self.commit(end, part.transactions).await,
             None => {
@@ -279,9 +282,10 @@ impl Applying {
         }
         // The setting went back with the rest.
         self.transaction.scans_on = false;
-        let earlier = |at: Position| part.changes.first().is_some_and(|(first, _)| at < *first);
-        self.transaction.collisions.retain(|collision| earlier(collision.position));
-        self.transaction.resolved.retain(|resolved| earlier(resolved.position));
+        self.transaction.resolved_in_part = Resolved::default();
+        self.transaction.collisions.retain(|collision| {
+            part.changes.first().is_some_and(|(first, _)| collision.position < *first)
+        });
         Ok(())
     }
 

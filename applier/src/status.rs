@@ -317,15 +317,15 @@ impl ApplierStatus {
         self.conflicts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A conflict in which the source's row won.
-    pub(crate) fn resolved(&self, kind: ConflictKind) {
-        self.conflicted();
+    /// Conflicts in which the source's row won.
+    pub(crate) fn resolved(&self, kind: ConflictKind, count: u64) {
+        self.conflicts.fetch_add(count, Ordering::Relaxed);
         match kind {
             ConflictKind::InsertExists => &self.insert_exists_resolved,
             ConflictKind::UpdateMissing => &self.update_missing_resolved,
             _ => return,
         }
-        .fetch_add(1, Ordering::Relaxed);
+        .fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn set_base_rows(&self, rows_total: u64) {

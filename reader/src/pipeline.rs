@@ -119,15 +119,11 @@ async fn run_on(
     let log = Arc::new(opened.map_err(|_| Error::Invariant("opening the log panicked"))??);
     check_identity(&config, &log)?;
 
-    let positions = Arc::new(Positions::new(log.mark().end_lsn, Arc::clone(&status)));
     durable.send_replace(log.mark());
-    let durable_mark = durable.subscribe();
-    let confirmer = Arc::new(Confirmer::new(Arc::clone(&positions), durable));
-    let queue = Arc::new(LogQueue::default());
-    let mut writing = Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
-
     if !config.copy && !config.changes {
-        return alone::run(&config, &log, &status, stop).await;
+        let taken = alone::run(&config, &log, &status, stop).await;
+        let_go(&log).await;
+        return taken;
     }
     let last = log.final_lsn().filter(|_| !config.changes);
     let copied = log.initial_set().is_some_and(|set| set.complete);
@@ -137,6 +133,13 @@ async fn run_on(
         tracing::info!("the copy is complete");
         return Ok(());
     }
+
+    let positions = Arc::new(Positions::new(log.mark().end_lsn, Arc::clone(&status)));
+    let durable_mark = durable.subscribe();
+    let confirmer = Arc::new(Confirmer::new(Arc::clone(&positions), durable));
+    let queue = Arc::new(LogQueue::default());
+    let mut writing = Writing::start(Arc::clone(&queue), Arc::clone(&log), Arc::clone(&confirmer))?;
+
     let (last, is_last) = watch::channel(last);
     let (copied, is_copied) = watch::channel(copied && log.rebase_requests().is_empty());
     let (fullness, is_full) = watch::channel(Fullness::Room);

@@ -131,7 +131,7 @@ async fn a_schema_that_is_cut_short_is_continued() {
 async fn copies(stages: &str, with_tables: bool) {
     let (source, destination) = source_and_destination(with_tables).await;
     let before = traces(&source).await;
-    let pipeline = with_stages(&source, &destination, stages).build();
+    let mut pipeline = with_stages(&source, &destination, stages).build();
     pipeline.init().await;
     assert_ne!(traces(&source).await, before);
     let writer = Writer::start(&source).await;
@@ -154,6 +154,10 @@ async fn copies(stages: &str, with_tables: bool) {
     pipeline.run(&["init"]).await.expect_stderr("is set up already");
     pipeline.try_run(&["run", "--stop-at", "now"]).await.expect(2).expect_stderr("changes");
     drop(writer);
+    let nowhere = source.at_port(1);
+    pipeline.readdress(&nowhere, &destination);
+    pipeline.run(&["run"]).await.expect_stderr("everything is done");
+    pipeline.readdress(&source, &destination);
     pipeline.teardown().await;
     assert_eq!(traces(&source).await, before);
     assert!(!pipeline.log_dir().exists());
@@ -272,5 +276,23 @@ async fn by_default_an_empty_destination_becomes_a_live_copy() {
     run.terminate();
     run.wait(WITHIN).await.expect(0);
     pipeline.run(&["schema", "diff"]).await;
+    pipeline.teardown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_pipeline_is_brought_to_its_end_by_taking_changes_out() {
+    let (source, destination) = source_and_destination(false).await;
+    let before = traces(&source).await;
+    let pipeline =
+        with_stages(&source, &destination, "[\"schema\", \"copy\", \"changes\"]").build();
+    pipeline.init().await;
+    pipeline.run_to_now().await;
+    source.exec("insert into a values (900001, 'later'); delete from b where id = 3").await;
+    let config = std::fs::read_to_string(pipeline.config_file()).expect("read");
+    let config = config.replace(", \"changes\"]", "]");
+    std::fs::write(pipeline.config_file(), config).expect("write");
+    pipeline.run(&["run"]).await.expect_stderr("everything is done");
+    assert_equal(&source, &destination).await;
+    assert_eq!(traces(&source).await, before, "nothing stays at the source");
     pipeline.teardown().await;
 }

@@ -114,6 +114,12 @@ impl Grants {
 pub(crate) fn of_source(config: &Config, source: &Source, role: &str) -> Grants {
     let mut grants = Grants::default();
     let database = quote_ident(&source.server.database);
+    if !config.replicates() {
+        // The schema alone is read from the catalogs, which everybody may read.
+        grants.role(role, "login");
+        grants.run(format!("grant connect on database {database} to {}", quote_ident(role)));
+        return grants;
+    }
     grants.role(role, "login replication");
     grants.run(format!("grant connect on database {database} to {}", quote_ident(role)));
     let tables: Vec<&Table> = source.tables.iter().collect();

@@ -1,5 +1,6 @@
 //! The end of a copy without the stage "changes": nothing stays at the source.
 
+use anyhow::Context as _;
 use pgtrail_log::DurableMark;
 use tracing::info;
 
@@ -7,6 +8,9 @@ use crate::config::Config;
 use crate::dismantle::{self, Account};
 use crate::servers::connect;
 use crate::standing::look_at_log;
+
+/// The note in the log directory that nothing is left at the source.
+const NOTE: &str = "released";
 
 /// Once the log holds all that such a pipeline will ever need, removes slot, publication and given
 /// replica identities. Before, and with the stage "changes", it does nothing. It can be repeated: a
@@ -18,7 +22,8 @@ pub(crate) async fn when_done(config: &Config) -> anyhow::Result<()> {
     if config.follows() || !config.copies() {
         return Ok(());
     }
-    if !look_at_log(config)?.is_some_and(|log| log.is_finished) {
+    let note = config.log.dir.join(NOTE);
+    if note.exists() || !look_at_log(config)?.is_some_and(|log| log.is_finished) {
         return Ok(());
     }
     fail::fail_point!("release::before_source");
@@ -30,7 +35,8 @@ pub(crate) async fn when_done(config: &Config) -> anyhow::Result<()> {
         info!(what, "removed at the source");
     }
     match account.left.into_iter().next() {
-        None => Ok(()),
+        // From here on the source is not needed any more, reachable or not.
+        None => std::fs::write(&note, "").with_context(|| format!("write {}", note.display())),
         Some((what, error)) => Err(error.context(format!(
             "the copy is complete, but {what} could not be removed at the source"
         ))),

@@ -5,10 +5,9 @@
 //! when it is committed, never before.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgtrail_log::{Change, Datum, OldTuple, Position, Tuple};
+use pgtrail_log::{Change, Datum, OldTuple, Tuple};
 
 use super::Applying;
 use super::judge::{Failure, conflict, judge_row};
@@ -26,12 +25,22 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 const NOT_WHOLE: &str = "update_missing = \"apply_remote\" inserts the row as the source has it, but this update does not \
      hold a large value that it left unchanged.";
 
-/// A conflict in which the source's row won.
-#[derive(Debug)]
-pub(super) struct Resolved {
-    kind: ConflictKind,
-    target: Arc<Target>,
-    pub(super) position: Position,
+/// How many conflicts in which the source's row won, by relation and kind: a few numbers, however
+/// large the transaction.
+#[derive(Debug, Default)]
+pub(super) struct Resolved(BTreeMap<(String, ConflictKind), u64>);
+
+impl Resolved {
+    fn note(&mut self, relation: String, kind: ConflictKind) {
+        *self.0.entry((relation, kind)).or_default() += 1;
+    }
+
+    /// Those of a part that is done.
+    pub(super) fn add(&mut self, more: Resolved) {
+        for (key, count) in more.0 {
+            *self.0.entry(key).or_default() += count;
+        }
+    }
 }
 
 impl Applying {
@@ -124,8 +133,7 @@ impl Applying {
     }
 
     fn note_resolved(&mut self, kind: ConflictKind, row: &RowStep) {
-        let (target, position) = (Arc::clone(&row.target), row.position);
-        self.transaction.resolved.push(Resolved { kind, target, position });
+        self.transaction.resolved_in_part.note(row.target.relation(), kind);
     }
 }
 
@@ -156,13 +164,9 @@ struct Telling {
 
 impl Told {
     /// Counts what was committed, and tells of each table at most once in [`TELL_EVERY`].
-    pub(super) fn tell(&mut self, status: &ApplierStatus, resolved: Vec<Resolved>) {
-        let mut counts: BTreeMap<(String, ConflictKind), u64> = BTreeMap::new();
-        for Resolved { kind, target, .. } in resolved {
-            status.resolved(kind);
-            *counts.entry((target.relation(), kind)).or_default() += 1;
-        }
-        for ((relation, kind), count) in counts {
+    pub(super) fn tell(&mut self, status: &ApplierStatus, resolved: Resolved) {
+        for ((relation, kind), count) in resolved.0 {
+            status.resolved(kind, count);
             let now = Instant::now();
             let known = self.0.get_mut(&(relation.clone(), kind));
             if let Some(telling) = known {

@@ -395,3 +395,19 @@ fn sequence_values_are_replaced_and_never_grow_older() {
     let (number, found) = follower.sequences().expect("read").expect("values");
     assert_eq!((number, found), (51, values(7)), "what the source says counts, whatever it is");
 }
+
+#[test]
+fn where_changes_end_is_decided_once() {
+    let dir = tempdir().expect("tempdir");
+    let writer = new_log(dir.path());
+    let follower_dir = tempdir().expect("tempdir");
+    let follower = LogFollower::open(dir.path(), follower_dir.path()).expect("follow");
+    assert_eq!((writer.final_lsn(), follower.final_lsn().expect("read")), (None, None));
+    let last = Lsn::new(0x1234);
+    writer.decide_final_lsn(last).expect("decide");
+    assert!(matches!(writer.decide_final_lsn(Lsn::new(1)), Err(Error::Invariant(_))));
+    follower.catch_up().expect("catch up");
+    assert_eq!(follower.final_lsn().expect("read"), Some(last));
+    drop(writer);
+    assert_eq!(LogWriter::open(dir.path()).expect("open").final_lsn(), Some(last));
+}

@@ -190,7 +190,7 @@ impl Stage {
     fn write_config(&self, source: &Server, destination: &Server) -> anyhow::Result<Config> {
         let text = |value: &str| toml::Value::from(value).to_string();
         let content = format!(
-            "name = \"demo\"\nstages = [\"schema\", \"copy\", \"changes\"]\n\n[source]\nconninfo = {}\n\n[log]\ndir = {}\n\
+            "name = \"demo\"\n\n[source]\nconninfo = {}\n\n[log]\ndir = {}\n\
              # The demo is small; a real log wants the default.\nmin_free = \"64MB\"\n\n\
              [destination]\nconninfo = {}\n",
             text(&source.conninfo(servers::DATABASE)),

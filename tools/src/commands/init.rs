@@ -30,8 +30,8 @@ Judges all items of pgtrail precheck first and changes nothing when one fails or
 fails later undoes the earlier ones. Running it again on a pipeline that is set up changes nothing.
 
 At the source it makes the publication and the replication slot pgtrail_NAME and the schema
-pgtrail, and gives tables without a key a replica identity. At each destination it makes the
-schema pgtrail.
+pgtrail, and gives tables without a key a replica identity (nothing of that with stages =
+[\"schema\"]). At each destination it makes the schema pgtrail.
 
 Examples:
   pgtrail init --dry-run

@@ -119,3 +119,24 @@ fn unknown_fields_are_overlooked() {
         "oid":1,"name":"s","more":2,"body":{"kind":"schema","colour":"red"}}]}"#;
     assert_eq!(Snapshot::from_json(text).expect("a snapshot").objects.len(), 1);
 }
+
+#[test]
+fn what_is_left_stays_with_all_its_parts() {
+    let own = Mapping::identity();
+    let leave: HashSet<String> = namesakes(&before(), &after(), &own).into_iter().collect();
+    const ORDERS: &str = "\"shop\".\"orders\"";
+    assert!(leave.contains("table \"shop\".\"orders\""), "{leave:?}");
+    let of_orders = |options: &Options| {
+        let plan = diff(&before(), &after(), options);
+        plan.statements
+            .iter()
+            .filter(|statement| statement.table.as_deref() == Some(ORDERS))
+            .count()
+    };
+    assert!(of_orders(&Options::default()) > 0, "without it the table is changed");
+    assert_eq!(of_orders(&Options { leave: leave.clone(), ..Options::default() }), 0);
+    // What is missing is made all the same.
+    let nothing = Snapshot::nothing(15_00_00);
+    let all = |options: &Options| diff(&nothing, &after(), options).statements.len();
+    assert_eq!(all(&Options { leave, ..Options::default() }), all(&Options::default()));
+}
