@@ -41,6 +41,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// millisecond when there is nothing new; a reader at full speed writes a few blocks in this time.
 const OPEN_POLL: Duration = Duration::from_millis(20);
 
+/// A look takes at most this share of the time: with ten thousands of bases it has much to read.
+const LOOK_SHARE: u32 = 10;
+
 /// Whether the base is at the destination.
 #[derive(Debug)]
 pub(crate) enum Loaded {
@@ -82,12 +85,20 @@ impl Loading<'_> {
         let mut workers: JoinSet<Worker> = JoinSet::new();
         let mut idle: Vec<Destination> = Vec::new();
         let mut view = View::new(self.config.on_existing == OnExisting::Keep);
-        let (mut looks, mut looked) = (0u64, None::<Instant>);
+        let (mut looks, mut next_look) = (0u64, Instant::now());
+        let (mut shown, mut called) = (None, false);
         loop {
-            if looked.is_none_or(|looked| looked.elapsed() >= OPEN_POLL) {
+            let began = Instant::now();
+            if began >= next_look {
                 view = self.look(view).await?;
-                (looks, looked) = (looks + 1, Some(Instant::now()));
-                self.show(&known, &view);
+                looks += 1;
+                next_look = Instant::now() + OPEN_POLL.max(began.elapsed() * LOOK_SHARE);
+                called = false;
+                let now = Some((view.known(), view.tables().len()));
+                if shown != now {
+                    shown = now;
+                    self.show(&known, &view);
+                }
                 if view.is_complete() && known.is_level(&view) {
                     if let Some(error) = known.failure() {
                         return Err(error);
@@ -126,7 +137,8 @@ impl Loading<'_> {
                     }
                 });
             }
-            let poll = if view.has_open() { OPEN_POLL } else { POLL };
+            let soon = called || view.has_open();
+            let again = if soon { next_look } else { next_look.max(began + POLL) };
             tokio::select! {
                 finished = workers.join_next(), if !workers.is_empty() => {
                     let finished = finished.transpose().map_err(|error| Error::Bug(error.to_string()))?;
@@ -146,8 +158,8 @@ impl Loading<'_> {
                         None => {}
                     }
                 }
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(poll) => {}
+                () = self.wake.notified() => called = true,
+                () = tokio::time::sleep_until(again) => {}
                 () = stop_asked(self.shutdown) => {}
             }
             if *self.shutdown.borrow() {

@@ -106,9 +106,10 @@ impl Copying {
     /// A table is begun, or begun anew.
     pub fn begin(&self, relation: u32) {
         let mut state = self.state();
-        let fraction = state.fraction();
         let now = Instant::now();
-        state.began.get_or_insert((now, fraction));
+        if state.began.is_none() {
+            state.began = Some((now, state.fraction()));
+        }
         if let Some(table) = state.tables.get_mut(&relation) {
             (table.rows, table.bytes, table.began) = (0, 0, Some(now));
         }

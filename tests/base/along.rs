@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use pgtrail_tests::{Link, Pair, Proxy, Sql, Stop, wait_until};
+use pgtrail_tests::seed::rng;
+use pgtrail_tests::{Link, Pair, Proxy, Sql, Stop, seed, wait_until};
+use rand::Rng;
 
 use crate::copies::SOON;
 
@@ -161,4 +163,46 @@ async fn a_table_dropped_in_the_middle_leaves_no_row() {
     wait_until("its rows are gone", SOON, async || midway.loaded().await == 0).await;
     midway.link.settle_tables(&["public.part".to_owned()], SOON).await;
     midway.link.stop().await;
+}
+
+/// Ten kills at moments of their own, with writes between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_p2_kills_at_any_moment_of_the_copy() {
+    let mut random = rng(seed("kills during the copy"), 1);
+    let mut midway = Midway::reach().await;
+    midway.proxy.blackhole(false);
+    for round in 1..=10 {
+        // Who never connected does not try again.
+        midway.link.wait_connected().await;
+        // Slow enough to be in the middle of something, fast enough to come past it.
+        midway.proxy.delay(Duration::from_millis(random.random_range(0..3)));
+        tokio::time::sleep(Duration::from_millis(random.random_range(50..900))).await;
+        match random.random_range(0..5) {
+            0 => {
+                midway.link.reader.kill();
+                midway.link.reader = midway.link.pipeline.reader();
+            }
+            1 => {
+                midway.link.applier.kill();
+                midway.link.applier = midway.link.pipeline.applier();
+            }
+            2 => {
+                midway.link.reader.kill();
+                midway.link.applier.kill();
+                midway.link.restart();
+            }
+            3 => tokio::task::block_in_place(|| midway.pair.source.restart(Stop::Kill)),
+            _ => tokio::task::block_in_place(|| midway.pair.destination.restart(Stop::Kill)),
+        }
+        midway.link.allow_all();
+        let sql = format!(
+            "update wide set v = v + {round} where id % 7 = {round} % 7; \
+             delete from part where id = {round}; insert into wide values ({round} + 70000, 0, 'k')"
+        );
+        midway.link.source.exec(&sql).await;
+    }
+    midway.proxy.delay(Duration::ZERO);
+    midway.link.source.exec("insert into wide values (60000, 1, 'last')").await;
+    midway.link.settle().await;
+    midway.link.finish().await;
 }

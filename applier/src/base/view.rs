@@ -81,6 +81,11 @@ impl View {
         Ok(mark)
     }
 
+    /// What the log's mark said of bases: their number, and whether they are all.
+    pub(super) fn known(&self) -> Option<(u32, bool)> {
+        self.known
+    }
+
     /// Whether every table of the initial set has its base in the log, for good.
     pub(super) fn is_complete(&self) -> bool {
         let based = |table: &BaseTable| {
