@@ -24,6 +24,7 @@ use tokio::time::Instant;
 pub(crate) use self::load::load_whole;
 use self::load::{Load, Loader};
 use self::progress::Progress;
+pub(crate) use self::progress::keep_seat;
 use self::view::{Chosen, View};
 use crate::Error;
 use crate::config::{ApplierConfig, OnExisting};
@@ -72,7 +73,7 @@ struct Waiting {
     turn: u64,
 }
 
-type Worker = Result<(Destination, Load), (u64, Error)>;
+type Worker = Result<(Destination, Load), (u32, u64, Error)>;
 
 impl Loading<'_> {
     /// Loads every base of the initial set.
@@ -84,6 +85,8 @@ impl Loading<'_> {
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
         let mut workers: JoinSet<Worker> = JoinSet::new();
         let mut idle: Vec<Destination> = Vec::new();
+        // Relations that a worker is at.
+        let mut busy: HashSet<u32> = HashSet::new();
         let mut view = View::new(self.config.on_existing == OnExisting::Keep);
         let (mut looks, mut next_look) = (0u64, Instant::now());
         let (mut shown, mut called) = (None, false);
@@ -99,8 +102,9 @@ impl Loading<'_> {
                     shown = now;
                     self.show(&known, &view);
                 }
-                if view.is_complete() && known.is_level(&view) {
-                    if let Some(error) = known.failure() {
+                // A worker that is left has a base that was given up, and may still commit.
+                if view.is_complete() && known.is_level(&view) && workers.is_empty() {
+                    if let Some(error) = known.failure(&view.ids()) {
                         return Err(error);
                     }
                     progress::sweep(&destination.session, self.seat, &view.ids()).await?;
@@ -110,7 +114,11 @@ impl Loading<'_> {
                 waiting.extend(fresh.into_iter().map(|load| Waiting { load, turn: 0 }));
             }
             while workers.len() < jobs {
-                let due = waiting.iter().position(|waiting| waiting.turn < looks);
+                // One after the other of a relation: the next takes out what the last has committed.
+                let is_free = |load: &Load| !busy.contains(&load.base.start.shape.relation);
+                let due = waiting
+                    .iter()
+                    .position(|waiting| waiting.turn < looks && is_free(&waiting.load));
                 let Some(Waiting { mut load, .. }) = due.and_then(|at| waiting.remove(at)) else {
                     break;
                 };
@@ -130,10 +138,12 @@ impl Loading<'_> {
                     None => Destination::connect(&self.config.conninfo).await?,
                 };
                 let loader = self.loader(&throttle);
+                let relation = load.base.start.shape.relation;
+                busy.insert(relation);
                 workers.spawn(async move {
                     match Box::pin(loader.load(&destination, &mut load)).await {
                         Ok(()) => Ok((destination, load)),
-                        Err(error) => Err((load.base.id, error)),
+                        Err(error) => Err((relation, load.base.id, error)),
                     }
                 });
             }
@@ -145,6 +155,7 @@ impl Loading<'_> {
                     match finished {
                         Some(Ok((destination, load))) => {
                             idle.push(destination);
+                            busy.remove(&load.base.start.shape.relation);
                             match load.is_done() {
                                 true => {
                                     known.done(load.base.id);
@@ -154,7 +165,10 @@ impl Loading<'_> {
                             }
                         }
                         // The others are loaded all the same; then this is the end.
-                        Some(Err((id, error))) => known.fail(id, error, self.status)?,
+                        Some(Err((relation, id, error))) => {
+                            busy.remove(&relation);
+                            known.fail(id, error, self.status)?;
+                        }
                         None => {}
                     }
                 }
@@ -166,7 +180,7 @@ impl Loading<'_> {
                 // Each ends after the transaction in hand.
                 while let Some(finished) = workers.join_next().await {
                     let finished = finished.map_err(|error| Error::Bug(error.to_string()))?;
-                    finished.map_err(|(_, error)| error)?;
+                    finished.map_err(|(_, _, error)| error)?;
                 }
                 return Ok(Loaded::Stopped);
             }
@@ -305,8 +319,9 @@ impl Known {
         Ok(())
     }
 
-    /// The first of those.
-    fn failure(&mut self) -> Option<Error> {
+    /// The first of those that count.
+    fn failure(&mut self, bases: &HashSet<u64>) -> Option<Error> {
+        self.failed.retain(|id, _| bases.contains(id));
         self.failed.pop_first().map(|(_, error)| error)
     }
 

@@ -223,6 +223,8 @@ impl Error {
         match self {
             Error::Mismatch { relation, .. }
             | Error::NotEmpty { relation }
+            | Error::RebaseFiresTriggers { relation }
+            | Error::Conflict { relation, .. }
             | Error::Rejected { relation, .. } => Some(relation),
             _ => None,
         }

@@ -284,6 +284,7 @@ impl Pipeline {
             seat: seat.clone(),
             status: Arc::clone(&self.status),
             guard: self.guard(),
+            stop_at: self.stop_at,
         };
         let mut rebases = Rebases::read(ties, &destination.session).await?;
         let mut reached = Reached { position: checkpoint.position, end_lsn: checkpoint.end_lsn };
@@ -310,7 +311,7 @@ impl Pipeline {
         let guard = self.guard();
         let mut shutdown = self.shutdown.clone();
         let outcome = loop {
-            if !in_transaction && (rebases.can_join() || rebases.can_begin(reached)) {
+            if !in_transaction && (rebases.can_join() || rebases.can_begin()) {
                 if rebases.can_join() {
                     rebases.join(reached).await?;
                 } else {
@@ -347,14 +348,18 @@ impl Pipeline {
                 Ahead::Stopped => {
                     reached.end_lsn = reached.end_lsn.max(self.stop_at.unwrap_or_default());
                     rebases.look().await?;
-                    if rebases.is_idle(reached) {
+                    rebases.reached(reached);
+                    if rebases.is_idle() {
+                        if let Some(error) = rebases.failure() {
+                            return Err(error);
+                        }
                         break Outcome::Done;
                     }
                     tokio::select! {
                         () = rebases.wait() => {}
                         () = stop_asked(&mut shutdown) => break Outcome::Stopped,
                         // The next one can begin at once.
-                        () = std::future::ready(()), if rebases.can_begin(reached) => {}
+                        () = std::future::ready(()), if rebases.can_begin() => {}
                     }
                     ahead = Some(Ahead::Stopped);
                     continue;

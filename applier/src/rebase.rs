@@ -21,8 +21,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::Error;
-use crate::base::load_whole;
-use crate::config::ApplierConfig;
+use crate::base::{keep_seat, load_whole};
+use crate::config::{ApplierConfig, OnExisting};
 use crate::destination::Destination;
 use crate::feed::{Fed, Feed, FeedConfig};
 use crate::group::BaseSnapshots;
@@ -60,6 +60,8 @@ pub(crate) struct Ties {
     pub seat: Seat,
     pub status: Arc<ApplierStatus>,
     pub guard: Guard,
+    /// Where the first session stops.
+    pub stop_at: Option<Lsn>,
 }
 
 /// See the module's documentation.
@@ -72,8 +74,12 @@ pub(crate) struct Rebases {
     bases: BTreeMap<u64, BaseHeader>,
     /// Tables that the initial copy left out, by relation.
     isolated: HashMap<u32, Isolated>,
+    /// Tables that were dropped at the source before they were copied.
+    gone: HashSet<u32>,
     begun: BTreeSet<u64>,
     joined: BTreeSet<u64>,
+    /// Those that the destination refused in this process, and why.
+    failed: BTreeMap<u64, Error>,
     running: Option<Running>,
 }
 
@@ -94,8 +100,10 @@ impl Rebases {
             next_look: Instant::now(),
             bases: BTreeMap::new(),
             isolated: HashMap::new(),
+            gone: HashSet::new(),
             begun: BTreeSet::new(),
             joined: BTreeSet::new(),
+            failed: BTreeMap::new(),
             running: None,
         };
         let sql = "select base_id, joined_at is not null from pgtrail.rebase \
@@ -129,11 +137,14 @@ impl Rebases {
                 return Ok(None);
             }
             follower.catch_up()?;
-            let isolated = follower.initial_set()?.map(|set| set.isolated).unwrap_or_default();
-            Ok::<_, pgtrail_log::Error>(Some((mark.bases_complete, follower.bases()?, isolated)))
+            let set = follower.initial_set()?;
+            let (isolated, gone) = set.map(|set| (set.isolated, set.gone)).unwrap_or_default();
+            let bases = follower.bases()?;
+            Ok::<_, pgtrail_log::Error>(Some((mark.bases_complete, bases, isolated, gone)))
         });
         let read = read.await.map_err(|error| Error::Bug(error.to_string()))??;
-        let Some((complete, bases, isolated)) = read else { return Ok(()) };
+        let Some((complete, bases, isolated, gone)) = read else { return Ok(()) };
+        self.gone = gone.into_iter().collect();
         self.looked = Some(complete);
         self.bases = bases
             .into_iter()
@@ -160,6 +171,7 @@ impl Rebases {
         };
         let mut left_out: HashSet<u32> = self.isolated.keys().copied().collect();
         left_out.retain(|relation| newest_joined(*relation).is_none());
+        left_out.extend(&self.gone);
         for id in &self.begun {
             if let Some(relation) = self.relation(*id)
                 && newest_joined(relation) < Some(*id)
@@ -186,17 +198,27 @@ impl Rebases {
         self.bases.values().take_while(|base| self.is_over(base)).last().map_or(0, |base| base.id)
     }
 
-    /// The next that can begin where the first session is. Before its ceiling it would bring what the
-    /// other tables do not have yet.
-    fn next(&self, reached: Reached) -> Option<&BaseHeader> {
-        let base = self.bases.values().find(|base| !self.is_over(base))?;
-        let is_due = base.rebase.is_some_and(|rebase| rebase.ceiling <= reached.end_lsn);
-        (self.running.is_none() && is_due).then_some(base)
+    /// The next that can begin, wherever the first session is: what it leaves out from there on is in the
+    /// base or comes after its floor. One that joins only after the place to stop at is for another time.
+    fn next(&self) -> Option<&BaseHeader> {
+        let in_time = |base: &&BaseHeader| {
+            let ceiling = base.rebase.map(|rebase| rebase.ceiling);
+            self.ties.stop_at.is_none_or(|stop_at| ceiling <= Some(stop_at))
+        };
+        let is_left =
+            |base: &&BaseHeader| !self.is_over(base) && !self.failed.contains_key(&base.id);
+        let base = self.bases.values().filter(is_left).find(in_time)?;
+        self.running.is_none().then_some(base)
+    }
+
+    /// The first that the destination refused.
+    pub(crate) fn failure(&mut self) -> Option<Error> {
+        self.failed.pop_first().map(|(_, error)| error)
     }
 
     /// Whether [`Rebases::begin`] has something to do.
-    pub(crate) fn can_begin(&self, reached: Reached) -> bool {
-        self.next(reached).is_some()
+    pub(crate) fn can_begin(&self) -> bool {
+        self.next().is_some()
     }
 
     /// Whether [`Rebases::join`] has something to do.
@@ -207,8 +229,8 @@ impl Rebases {
     }
 
     /// Whether nothing is on its way or could be.
-    pub(crate) fn is_idle(&self, reached: Reached) -> bool {
-        self.running.is_none() && !self.can_begin(reached)
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_none() && !self.can_begin()
     }
 
     /// Tells the table on its way how far the first session is.
@@ -230,12 +252,13 @@ impl Rebases {
     /// Begins with the next table. From here on its changes are left out: the caller reads the log anew
     /// from `reached`.
     pub(crate) async fn begin(&mut self, session: &Session, reached: Reached) -> Result<(), Error> {
-        let Some(base) = self.next(reached).cloned() else { return Ok(()) };
+        let Some(base) = self.next().cloned() else { return Ok(()) };
         let id = base.id.cast_signed();
         let sql = "insert into pgtrail.rebase (pipeline, destination, base_id, relation) \
              select pipeline, destination, $4, $5 from pgtrail.checkpoint \
              where pipeline = $1 and destination = $2 and fence = $3 \
-             on conflict (pipeline, destination, base_id) do update set begun_at = now()";
+             on conflict (pipeline, destination, base_id) \
+             do update set begun_at = now(), joined_at = null";
         let [pipeline, destination] = names(&self.ties.seat);
         let name = format!("{}.{}", base.shape.schema, base.shape.name);
         let fence = (&self.ties.seat.fence as &(dyn ToSql + Sync), Type::INT8);
@@ -253,7 +276,14 @@ impl Rebases {
         let (applied, is_applied) = watch::channel(reached);
         let (level, is_level) = watch::channel(false);
         let (go, gone) = oneshot::channel();
-        let takeover = Takeover { ties: self.ties.clone(), base: Arc::new(base.clone()) };
+        let keeps = self.ties.config.on_existing == OnExisting::Keep;
+        let is_first = self.isolated.contains_key(&base.shape.relation)
+            && !self.joined.iter().any(|id| self.relation(*id) == Some(base.shape.relation));
+        let takeover = Takeover {
+            ties: self.ties.clone(),
+            base: Arc::new(base.clone()),
+            must_be_empty: is_first && !keeps,
+        };
         let task = tokio::spawn(async move { takeover.run(is_applied, level, gone).await });
         self.running = Some(Running { id: base.id, task, applied, is_level, go: Some(go) });
         self.show();
@@ -267,7 +297,18 @@ impl Rebases {
             // A task that has failed does not listen, and says why.
             let _ = go.send(reached);
         }
-        (&mut running.task).await.map_err(|error| Error::Bug(error.to_string()))??;
+        let ended = (&mut running.task).await.map_err(|error| Error::Bug(error.to_string()))?;
+        if let Err(error) = ended {
+            let Some(table) = error.table().map(str::to_owned) else { return Err(error) };
+            tracing::error!(
+                relation = table,
+                %error,
+                "a table that was copied again cannot be taken over; its changes stay left out"
+            );
+            self.ties.status.table_failed(&table, &error.to_string());
+            self.failed.insert(running.id, error);
+            return Ok(());
+        }
         self.joined.insert(running.id);
         self.begun.remove(&running.id);
         tracing::info!(base = running.id, "table has joined again");
@@ -298,16 +339,23 @@ impl Drop for Running {
 struct Takeover {
     ties: Ties,
     base: Arc<BaseHeader>,
+    /// It was never copied: rows that are there are somebody's.
+    must_be_empty: bool,
 }
 
 impl Takeover {
     async fn run(
         self,
-        applied: watch::Receiver<Reached>,
+        mut applied: watch::Receiver<Reached>,
         level: watch::Sender<bool>,
         go: oneshot::Receiver<Reached>,
     ) -> Result<(), Error> {
         let Ties { config, seat, status, guard, .. } = &self.ties;
+        // Before the ceiling it would bring what the other tables do not have yet.
+        let ceiling = self.base.rebase.map(|rebase| rebase.ceiling).unwrap_or_default();
+        if applied.wait_for(|reached| reached.end_lsn >= ceiling).await.is_err() {
+            return Ok(());
+        }
         let destination = Destination::connect(&config.conninfo).await?;
         let pid = destination.pid;
         Box::pin(guard.watch(pid, self.replace_rows(&destination))).await?;
@@ -340,6 +388,12 @@ impl Takeover {
         }
         session.batch_execute("begin").await?;
         fail::fail_point!("applier::rebase::before_delete");
+        if self.must_be_empty {
+            let sql = format!("select from {} limit 1", target.only());
+            if !session.query_typed(&sql, &[]).await?.is_empty() {
+                return Err(Error::NotEmpty { relation: target.relation() });
+            }
+        }
         session.batch_execute(&format!("delete from {}", target.only())).await?;
         load_whole(session, &target, &self.ties.follower, &self.base).await?;
         fail::fail_point!("applier::rebase::loaded");
@@ -401,6 +455,8 @@ impl Takeover {
     async fn commit(&self, mut applying: Applying) -> Result<(), Error> {
         applying.settle().await?;
         let session = &applying.destination.session;
+        // Whoever takes the seat meanwhile waits for the end of this transaction.
+        keep_seat(session, &self.ties.seat).await?;
         // Durable before anybody hears of it: the log then gives up what the base lacked.
         session.batch_execute("set local synchronous_commit = local").await?;
         let sql = "update pgtrail.rebase r set joined_at = now() \
@@ -417,14 +473,16 @@ impl Takeover {
         fail::fail_point!("applier::rebase::before_commit");
         session.batch_execute("commit").await?;
         fail::fail_point!("applier::rebase::after_commit");
+        applying.tell_resolved();
         Ok(())
     }
 }
 
-/// Where triggers and foreign keys are at work, taking all rows out could take others with them.
+/// Where triggers and foreign keys are at work, taking all rows out could take others with them, and the
+/// two sessions could wait for each other where the server does not see it.
 async fn refuse_side_effects(session: &Session, target: &Target) -> Result<(), Error> {
     let sql = "select from pg_catalog.pg_constraint \
-         where contype = 'f' and confrelid = $1 and conrelid <> $1 \
+         where contype = 'f' and $1 in (conrelid, confrelid) and conrelid <> confrelid \
          union all select from pg_catalog.pg_trigger \
          where tgrelid = $1 and not tgisinternal and tgenabled <> 'D'";
     let found = session.query_typed(sql, &[(&target.table.oid, Type::OID)]).await?;

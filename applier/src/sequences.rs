@@ -29,6 +29,9 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How often the log is looked at while the last values are waited for.
 const WAIT_EVERY: Duration = Duration::from_millis(100);
 
+/// How long they are waited for: a reader that is there asks every few seconds, unless it is refused.
+const WAIT_AT_MOST: Duration = Duration::from_secs(60);
+
 type Name = (String, String);
 
 /// See the module's documentation.
@@ -89,6 +92,7 @@ impl Sequences {
 
     /// Waits until the log has the values as of `until`, if a reader is there that will write them.
     pub(crate) async fn wait(&self, until: Lsn) -> Result<(), Error> {
+        let began = Instant::now();
         loop {
             let follower = Arc::clone(&self.follower);
             let looked = tokio::task::spawn_blocking(move || {
@@ -101,7 +105,7 @@ impl Sequences {
             if mark.as_of >= until {
                 return Ok(());
             }
-            if !is_written {
+            if !is_written || began.elapsed() >= WAIT_AT_MOST {
                 tracing::warn!(as_of = %mark.as_of, %until, "the log has older values of sequences only");
                 return Ok(());
             }
@@ -123,12 +127,17 @@ impl Sequences {
         });
         let read = read.await.map_err(|error| Error::Bug(error.to_string()))??;
         let Some((number, values)) = read else { return Ok(()) };
-        self.set(session, &values).await?;
-        self.done = number;
+        if self.set(session, &values).await? {
+            self.done = number;
+        } else {
+            // What could not be set may be there, or allowed, by then.
+            self.next_look = Instant::now() + TRY_AGAIN_AFTER;
+        }
         Ok(())
     }
 
-    async fn set(&mut self, session: &Session, values: &SequenceValues) -> Result<(), Error> {
+    /// `false`: some were left.
+    async fn set(&mut self, session: &Session, values: &SequenceValues) -> Result<bool, Error> {
         let moved: Vec<(Name, SequencePosition)> = values
             .values
             .iter()
@@ -158,6 +167,7 @@ impl Sequences {
                 Some(found) => settable.push((name, *wanted, found)),
             }
         }
+        let all = settable.len() == moved.len();
         let sequences: Vec<&Sequence> = settable.iter().map(|(_, _, found)| *found).collect();
         let present = sequence_positions(session, &sequences).await?;
         let behind: Vec<(&Name, SequencePosition)> = settable
@@ -178,7 +188,7 @@ impl Sequences {
             self.status.sequence_is_level(&shown(name));
             self.compared.insert(name.clone(), wanted);
         }
-        Ok(())
+        Ok(all)
     }
 
     fn leave(&self, name: &Name, reason: &'static str) {

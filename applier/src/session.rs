@@ -145,6 +145,12 @@ impl Applying {
         Ok(applying)
     }
 
+    /// Tells of the conflicts that such a transaction resolved, once it is committed.
+    pub(crate) fn tell_resolved(&mut self) {
+        let resolved = std::mem::take(&mut self.transaction.resolved);
+        self.told.tell(&self.status, resolved);
+    }
+
     /// Looks after what is left before such a transaction may be committed.
     pub(crate) async fn settle(&mut self) -> Result<(), Error> {
         self.check_collisions().await

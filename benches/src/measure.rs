@@ -93,8 +93,11 @@ pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
 
 /// The largest resident size so far of any one process among `pid` and its children.
 fn tree_rss(pid: u32) -> u64 {
-    let children =
-        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    // A child is listed below the thread that started it.
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children: String = threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+        .collect();
     children
         .split_whitespace()
         .filter_map(|child| child.parse().ok())

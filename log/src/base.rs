@@ -57,6 +57,9 @@ pub struct InitialSet {
     pub complete: bool,
     /// Tables that were left out, because they could not be copied.
     pub isolated: Vec<Isolated>,
+    /// Relations that were gone at the source before they were copied: what the stream says of them
+    /// is of no use.
+    pub gone: Vec<u32>,
 }
 
 /// How COPY wrote the rows.

@@ -29,7 +29,7 @@ use tokio::time::sleep;
 pub use self::error::Error;
 use self::queue::{Pending, Queue, Work};
 pub use self::rows::MalformedCopy;
-pub(crate) use self::table::{Again, current_snapshot};
+pub(crate) use self::table::Again;
 use self::table::{Attempt, Context};
 use crate::ReaderStatus;
 use crate::retention::Fullness;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgtrail_log::{DurableMark, Epoch, LogWriter};
+use pgtrail_log::{BaseHeader, DurableMark, Epoch, LogWriter, Rebase};
 use pgtrail_postgres::sqlstate::code;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -335,8 +335,11 @@ impl Pipeline {
     /// Who wanted everything up to a place must hear of tables that are not there.
     fn refuse_isolated(&self) -> Result<(), Error> {
         let bases = self.log.bases();
+        let stop_at = self.receiver.stop_at();
+        let in_time = |rebase: Rebase| stop_at.is_none_or(|stop_at| rebase.ceiling <= stop_at);
         let rebased = |relation: u32| {
-            bases.iter().any(|base| base.rebase.is_some() && base.shape.relation == relation)
+            let is_it = |base: &BaseHeader| base.shape.relation == relation;
+            bases.iter().any(|base| is_it(base) && base.rebase.is_some_and(in_time))
         };
         let isolated = self.log.initial_set().map(|set| set.isolated).unwrap_or_default();
         let tables: Vec<String> = isolated

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pgtrail_log::{BaseTable, LogWriter, Lsn, TableSize};
+use pgtrail_log::{BaseTable, LogWriter, Lsn, TableSize, Xid};
 use pgtrail_postgres::Session;
 use pgtrail_postgres::selection::TablePattern;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -207,8 +207,13 @@ async fn insert_lsn(session: &Session) -> Result<Lsn, Error> {
     Ok(base::lsn_of(session, sql).await?)
 }
 
-async fn next_xid(session: &Session) -> Result<pgtrail_log::Xid, Error> {
-    Ok(base::current_snapshot(session).await?.xmax())
+/// An id that nobody had before, taken and given up at once: every one that was given out until now is
+/// lower. A snapshot's xmax would not do. It is one more than the newest id that has *ended*.
+async fn next_xid(session: &Session) -> Result<Xid, Error> {
+    let sql = "select pg_catalog.txid_current()";
+    let row = session.query_typed_one(sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
+    let xid: i64 = row.try_get(0).map_err(pgtrail_postgres::Error::from)?;
+    Ok(Xid::new(xid.cast_unsigned()))
 }
 
 fn shown(table: &BaseTable) -> String {

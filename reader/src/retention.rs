@@ -94,7 +94,11 @@ impl Keeper {
                 room = self.room()?;
             }
         }
-        let now = fullness(&self.retention, room, was);
+        let mut now = fullness(&self.retention, room, was);
+        if now == Fullness::OverLimit && self.awaits_ceiling() {
+            // What is in the way goes only once the stream has come so far.
+            now = Fullness::Room;
+        }
         if now != Fullness::Room && was == Fullness::Room {
             tracing::warn!(
                 free_bytes = room.free,
@@ -150,7 +154,7 @@ impl Keeper {
                 break;
             }
         }
-        if !self.retention.keep_base && done.initial_loaded {
+        if (!self.retention.keep_base || excess > 0) && done.initial_loaded {
             self.log.purge_bases(done.rebased)?;
         }
         Ok(any)
@@ -158,12 +162,21 @@ impl Keeper {
 }
 
 impl Keeper {
+    /// Whether a table that was copied again waits for the stream.
+    fn awaits_ceiling(&self) -> bool {
+        let end = self.log.mark().end_lsn;
+        let awaits = |base: &BaseHeader| base.rebase.is_some_and(|rebase| rebase.ceiling > end);
+        self.log.bases().iter().any(awaits)
+    }
+
     /// What is finished, but for changes that a table being copied again still needs.
     fn above_floors(&self, done: Finished) -> Finished {
         let needed = |base: &BaseHeader| {
             base.rebase.filter(|_| base.id > done.rebased).map(|rebase| rebase.floor)
         };
-        let lowest = self.log.bases().iter().filter_map(needed).chain(self.floors.lowest()).min();
+        // First those of copies under way: when one is finished in between, its header has it.
+        let under_way = self.floors.lowest();
+        let lowest = self.log.bases().iter().filter_map(needed).chain(under_way).min();
         let Some(floor) = lowest else { return done };
         let before = Lsn::new(floor.as_u64().saturating_sub(1));
         let commit_lsn = done.position.commit_lsn.min(before);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pgtrail_tests::{Database, Pipeline, Process, assert_equal, pair, seed, wait_until};
+use pgtrail_tests::{Cluster, Database, Pipeline, Process, assert_equal, pair, seed, wait_until};
 use tokio::task::JoinHandle;
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -245,5 +245,87 @@ async fn what_is_no_table_of_the_pipeline_is_refused_by_name() {
     }
     run.terminate();
     assert_eq!(run.wait(WITHIN).await.code, Some(0));
+    pipeline.teardown().await;
+}
+
+/// A commit that is in the WAL, and in the stream, long before any snapshot sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_a_standby_is_not_lost() {
+    let cluster = Cluster::builder().start();
+    let source = cluster.create_database("waits").await;
+    let destination = pair().destination.create_database(&pgtrail_tests::pair::fresh_name()).await;
+    for database in [&source, &destination] {
+        database.exec(SCHEMA).await;
+    }
+    source.exec("alter database waits set synchronous_commit = local").await;
+    source.exec("insert into one values (1, 1); insert into two values (1, 1)").await;
+    let pipeline = Pipeline::builder(&source, &destination).build();
+    pipeline.init().await;
+    let mut run = pipeline.spawn(&["run"]);
+    wait_applying(&pipeline).await;
+    let admin = cluster.maintenance();
+    admin.exec("alter system set synchronous_standby_names = 'nobody'").await;
+    admin.exec("select pg_reload_conf()").await;
+    let held = source.clone();
+    let commit = tokio::spawn(async move {
+        let session = held.connect().await;
+        session.exec("set synchronous_commit = on").await;
+        session
+            .exec("begin; insert into one values (2, 2); insert into two values (2, 2); commit")
+            .await;
+    });
+    wait_until("the commit to wait", WITHIN, async || {
+        let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+        source.text(waiting).await == "1"
+    })
+    .await;
+    wait_until("the stream to bring it", WITHIN, async || {
+        destination.text("select count(*) from two where id = 2").await == "1"
+    })
+    .await;
+    pipeline.run(&["resync", "public.one"]).await;
+    wait_until("the copy to wait for it", WITHIN, async || {
+        let sql = "select count(*) from pg_stat_activity where query like '%lock table only%'";
+        source.text(sql).await != "0"
+    })
+    .await;
+    assert_eq!(pipeline.status().await["reader"]["rebases"], serde_json::json!(["public.one"]));
+    admin.exec("alter system reset synchronous_standby_names").await;
+    admin.exec("select pg_reload_conf()").await;
+    commit.await.expect("the commit");
+    pipeline.run(&["resync", "--wait", "public.one"]).await;
+    assert_eq!(torn(&destination).await, "0");
+    assert_eq!(destination.text("select count(*) from one").await, "2");
+    run.terminate();
+    assert_eq!(run.wait(WITHIN).await.code, Some(0));
+    pipeline.teardown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_applier_that_halted_at_a_table_goes_on_once_it_was_copied_again() {
+    let (source, destination) = filled().await;
+    let pipeline = Pipeline::builder(&source, &destination).build();
+    pipeline.init().await;
+    let (mut reader, mut applier) = (pipeline.reader(), pipeline.applier());
+    wait_applying(&pipeline).await;
+    destination.exec("delete from one where id = 5").await;
+    source.exec("update one set v = 1 where id = 5; update two set v = 1 where id = 5").await;
+    applier.allow("");
+    let exit = applier.wait(WITHIN).await.expect(3);
+    assert!(exit.stderr.contains("PGT-0406"), "{}", exit.stderr);
+    pipeline.run(&["resync", "public.one"]).await;
+    wait_until("the base in the log", WITHIN, async || {
+        pipeline.status().await["reader"]["rebases"] == serde_json::json!([])
+    })
+    .await;
+    let mut applier = pipeline.applier();
+    pipeline.run(&["resync", "--wait", "public.one"]).await;
+    assert_eq!(torn(&destination).await, "0");
+    for process in [&mut reader, &mut applier] {
+        process.terminate();
+        assert_eq!(process.wait(WITHIN).await.code, Some(0));
+    }
+    pipeline.run_to_now().await;
+    assert_equal(&source, &destination).await;
     pipeline.teardown().await;
 }

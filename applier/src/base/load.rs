@@ -171,7 +171,13 @@ pub(crate) async fn load_whole(
     }
     let load = Load::new(Chosen::of(base), Some(Progress::default()));
     let mut blocks = Blocks::read(Arc::clone(follower), &load, usize::MAX);
-    Ok(load_some(session, target, &load, &mut blocks, false).await?.rows)
+    let amount = load_some(session, target, &load, &mut blocks, false).await?;
+    match (amount.next, amount.rows) == (base.blocks, base.rows) {
+        true => Ok(amount.rows),
+        false => {
+            Err(Error::Bug(format!("{} of {} base blocks were read", amount.next, base.blocks)))
+        }
+    }
 }
 
 /// What one transaction brought.

@@ -37,7 +37,7 @@ pub(super) async fn read(session: &Session, seat: &Seat) -> Result<HashMap<u64, 
 
 /// Holds the checkpoint row until the end of this transaction: whoever takes the seat meanwhile waits
 /// for it before looking how far we are.
-pub(super) async fn keep_seat(session: &Session, seat: &Seat) -> Result<(), Error> {
+pub(crate) async fn keep_seat(session: &Session, seat: &Seat) -> Result<(), Error> {
     let sql = "select from pgtrail.checkpoint \
          where pipeline = $1 and destination = $2 and fence = $3 for share";
     let [pipeline, destination] = names(seat);

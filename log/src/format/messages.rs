@@ -230,6 +230,8 @@ pub(crate) struct InitialSetMessage {
     pub(crate) complete: bool,
     #[prost(message, repeated, tag = "3")]
     pub(crate) isolated: Vec<IsolatedMessage>,
+    #[prost(uint32, repeated, tag = "4")]
+    pub(crate) gone: Vec<u32>,
 }
 
 /// What the pieces of the schema add up to.

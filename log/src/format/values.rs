@@ -162,6 +162,7 @@ impl From<&InitialSet> for InitialSetMessage {
             tables: set.tables.iter().map(TableMessage::from).collect(),
             complete: set.complete,
             isolated: set.isolated.iter().map(isolated).collect(),
+            gone: set.gone.clone(),
         }
     }
 }
@@ -175,6 +176,7 @@ impl From<InitialSetMessage> for InitialSet {
             tables: message.tables.into_iter().map(BaseTable::from).collect(),
             complete: message.complete,
             isolated: message.isolated.into_iter().filter_map(isolated).collect(),
+            gone: message.gone,
         }
     }
 }

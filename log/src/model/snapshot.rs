@@ -43,7 +43,8 @@ impl Snapshot {
         Xid::new(self.xmin)
     }
 
-    /// The first id that no transaction had been given yet: everything from here on is invisible.
+    /// One more than the newest id that had ended: everything from here on is invisible. Some of it may
+    /// have been given out.
     pub fn xmax(&self) -> Xid {
         Xid::new(self.xmax)
     }

@@ -32,9 +32,12 @@ impl LogWriter {
     pub fn plan_initial_set(&self, tables: &[BaseTable]) -> Result<(), Error> {
         self.change_initial_set(|set| match set {
             Some(_) => Err(Error::Invariant("the initial set was planned before")),
-            None => {
-                Ok(InitialSet { tables: tables.to_vec(), complete: false, isolated: Vec::new() })
-            }
+            None => Ok(InitialSet {
+                tables: tables.to_vec(),
+                complete: false,
+                isolated: Vec::new(),
+                gone: Vec::new(),
+            }),
         })
     }
 
@@ -43,7 +46,7 @@ impl LogWriter {
         self.shared.look().initial_set.clone()
     }
 
-    /// Takes a table that is gone at the source out of the set.
+    /// Takes a table that is gone at the source out of the set: its changes are not applied.
     ///
     /// # Errors
     /// When there is no set, or it cannot be made durable.
@@ -51,6 +54,7 @@ impl LogWriter {
         self.change_initial_set(|set| {
             let mut set = set.ok_or(Error::Invariant("the initial set was not planned"))?;
             set.tables.retain(|table| table.relation != relation);
+            set.gone.push(relation);
             Ok(set)
         })
     }

@@ -73,7 +73,7 @@ pub(super) struct Context {
 pub(crate) struct Again {
     /// A WAL position, read first.
     pub(crate) floor: Lsn,
-    /// The next transaction id, read after it. Once all before it have ended, the base holds every
+    /// A transaction id given out after that. Once all before it have ended, the base holds every
     /// transaction that committed before `floor`.
     pub(crate) before: Xid,
 }
@@ -421,7 +421,7 @@ fn format_name(format: CopyFormat) -> &'static str {
 
 /// The snapshot that every further query of the transaction sees. In REPEATABLE READ the first query
 /// takes it; let this be that query.
-pub(crate) async fn current_snapshot(session: &Session) -> Result<Snapshot, Error> {
+pub(super) async fn current_snapshot(session: &Session) -> Result<Snapshot, Error> {
     let sql = session.capabilities().snapshot_query();
     let row = session.query_typed_one(&sql, &[]).await.map_err(pgtrail_postgres::Error::from)?;
     let text: &str = row.try_get(0).map_err(pgtrail_postgres::Error::from)?;

@@ -106,7 +106,7 @@ fn each_destination_has_its_own_throttle() {
     let text = format!("{named}[destination.west.throttle]\n{throttle}");
     assert_eq!(parse(&text).expect("by name").destinations["west"].throttle, *found);
     let message = parse(&format!("{named}[destination.throttle]\n{throttle}")).expect_err("whose?");
-    assert!(message.contains("[destination.NAME.throttle]"), "{message}");
+    assert!(message.contains("one of the [destination.NAME] tables"), "{message}");
     refuses("[source]", "[copy]\nrows_per_second = 0\n[source]", &["t.toml:4", "rows_per_second"]);
     refuses("[source]", "[copy]\nbytes_per_second = \"0B\"\n[source]", &["bytes_per_second"]);
 }
