@@ -374,6 +374,21 @@ impl<T: std::fmt::Display> std::fmt::Display for Known<T> {
     }
 }
 
+/// An error with its sources, for one line of a log.
+pub(crate) struct Chain<'a>(pub(crate) &'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,6 +34,7 @@ use self::receive::{Ended, Links, Receiver};
 use self::writer::{LogQueue, Writing};
 use crate::assemble::{Assembler, Limits};
 use crate::config::reachable;
+use crate::error::Chain;
 use crate::rebase::ResyncRequest;
 use crate::retention::{Floors, Fullness, Keeper};
 use crate::retry::Retry;
@@ -443,20 +444,5 @@ impl Pipeline {
             });
         let members: BTreeMap<u32, Member> = selected.collect();
         Publication { all_tables: false, members, ..opened.publication.clone() }
-    }
-}
-
-/// An error with its sources, for one line of a log.
-pub(crate) struct Chain<'a>(pub(crate) &'a Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = std::error::Error::source(self.0);
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }

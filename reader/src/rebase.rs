@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
 use crate::base::{self, Again, BaseConfig};
+use crate::error::Chain;
 use crate::retention::{Floors, Fullness};
 use crate::retry::Retry;
 use crate::{Error, ReaderStatus};
@@ -65,8 +66,7 @@ impl Rebasing {
             let accepted = self.take(&tables).await;
             more.notify_one();
             // Who asked may be gone; the request stands.
-            let _ =
-                answer.send(accepted.map_err(|error| crate::pipeline::Chain(&error).to_string()));
+            let _ = answer.send(accepted.map_err(|error| Chain(&error).to_string()));
         }
         std::future::pending().await
     }

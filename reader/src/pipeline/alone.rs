@@ -9,7 +9,8 @@ use pgtrail_log::LogWriter;
 use pgtrail_postgres::{Session, SessionSettings, connect};
 use tokio::time::sleep;
 
-use super::{Chain, copy};
+use super::copy;
+use crate::error::Chain;
 use crate::retry::Retry;
 use crate::status::ReaderState;
 use crate::{Error, ReaderConfig, ReaderStatus, schema};
