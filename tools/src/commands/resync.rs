@@ -75,16 +75,28 @@ impl Resync {
     async fn request(&self, config: &Config) -> anyhow::Result<Vec<String>> {
         let tables: Vec<String> = self.tables.iter().map(ToString::to_string).collect();
         let request = json!({ "verb": "resync", "tables": tables });
-        let answer = control::request(&config.reader_socket(), &request).await.map_err(|_| {
-            Failure::usage(format!("no reader of pipeline \"{}\" runs", config.name))
-                .hint("Start it with \"pgtrail run\"; it copies the tables.")
-        })?;
+        let Ok(answer) = control::request(&config.reader_socket(), &request).await else {
+            return Err(unheard(config).await.into());
+        };
         if let Some(error) = answer["error"].as_str() {
             return Err(Failure::usage(error).into());
         }
         let accepted = answer["tables"].as_array().context("the reader's answer")?;
         Ok(accepted.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
+}
+
+/// Why the reader did not answer.
+async fn unheard(config: &Config) -> Failure {
+    if control::ask(&config.reader_socket(), "status").await.is_ok() {
+        return Failure::halt(
+            "PGT-0513",
+            "the reader takes no request before the initial copy is complete",
+        )
+        .hint("\"pgtrail status\" shows how far it is; what it could not copy it names there.");
+    }
+    Failure::usage(format!("no reader of pipeline \"{}\" runs", config.name))
+        .hint("Start it with \"pgtrail run\"; it copies the tables.")
 }
 
 /// Waits for the reader, then for every applier.
