@@ -45,6 +45,10 @@ const OPEN_POLL: Duration = Duration::from_millis(20);
 /// A look takes at most this share of the time: with ten thousands of bases it has much to read.
 const LOOK_SHARE: u32 = 10;
 
+/// However long a look took, the next one is due after this: one that had to wait for what a view hid
+/// says nothing of what a look costs.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Whether the base is at the destination.
 #[derive(Debug)]
 pub(crate) enum Loaded {
@@ -95,7 +99,8 @@ impl Loading<'_> {
             if began >= next_look {
                 view = self.look(view).await?;
                 looks += 1;
-                next_look = Instant::now() + OPEN_POLL.max(began.elapsed() * LOOK_SHARE);
+                next_look =
+                    Instant::now() + OPEN_POLL.max(began.elapsed() * LOOK_SHARE).min(LOOK_AGAIN);
                 called = false;
                 let now = Some((view.known(), view.tables().len()));
                 if shown != now {
